@@ -1,0 +1,26 @@
+"""Weights that stay as they are."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from equipoise.task.base import LossWeighting
+
+
+class Constant(LossWeighting):
+    r"""The weights given by ``initial``, for ever; equal weights by default.
+
+    .. math:: w_k = w_k^{(0)}
+
+    See :class:`~equipoise.task.base.TaskWeighting` for the arguments.
+
+    Example:
+        >>> weighting = Constant(["depth", "normals"], initial={"depth": 1.0, "normals": 0.2})
+    """
+
+    source: ClassVar[str] = "the baseline of every paper"
+
+    def _update(self, losses: Tensor, counts: Tensor | None) -> Tensor:
+        return self.initial

@@ -1,0 +1,103 @@
+"""GradNorm: weights that learn to equalise gradient norms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from equipoise.moments import whole_batch
+from equipoise.task.base import GradientWeighting, Initial, positive
+
+_BETAS, _EPSILON, _LOWEST = (0.9, 0.999), 1e-8, 1e-3
+
+
+class GradNorm(GradientWeighting):
+    r"""Weights are trained so that gradient norms follow the rates at which tasks learn.
+
+    .. math::
+        G_k = w_k \|g_k\|, \quad
+        r_k = \frac{L_k / L_k(0)}{\operatorname{mean}_j L_j / L_j(0)}, \quad
+        \min_w \sum_k | G_k - \bar G r_k^\alpha |
+
+    with the target :math:`\bar G r_k^\alpha` held constant, so that the gradient in :math:`w_k` is
+    :math:`\pm\|g_k\|` and no second derivative is needed. After each Adam step on the weights they
+    are kept at 1e-3 or more, and scaled back to the sum of the initial ones.
+
+    Source: Chen et al., 2018, arXiv 1711.02257.
+
+    Args:
+        tasks: number of tasks, or their names.
+        asymmetry: :math:`\alpha`, positive: how strongly slow tasks are pulled. 0.12 for the
+            regression of SLAW's experiments, 1.5 for its vision tasks.
+        lr: learning rate of the weights, positive. 0.025 there.
+        initial: weights to start from, ``(tasks,)`` or by name; ones if ``None``.
+        nonfinite: see :class:`~equipoise.task.base.TaskWeighting`.
+
+    Example:
+        >>> weighting = GradNorm(["depth", "normals"])
+        >>> loss = weighting(losses, shared=model.trunk[-1])  # doctest: +SKIP
+    """
+
+    source: ClassVar[str] = "Chen et al. 2018, arXiv 1711.02257"
+
+    first_losses: Tensor
+    updates: Tensor
+    momentum: Tensor
+    squares: Tensor
+
+    def __init__(
+        self,
+        tasks: int | Iterable[str],
+        *,
+        asymmetry: float = 0.12,
+        lr: float = 0.025,
+        initial: Initial | None = None,
+        nonfinite: Literal["propagate", "raise"] = "propagate",
+    ) -> None:
+        super().__init__(tasks, initial=initial, nonfinite=nonfinite)
+        self.asymmetry = positive("asymmetry", asymmetry)
+        self.lr = positive("lr", lr)
+        for name in ("first_losses", "momentum", "squares"):
+            self.register_buffer(name, torch.zeros_like(self.initial))
+        self.register_buffer("updates", torch.zeros(len(self.tasks), dtype=torch.int64))
+
+    def reset(self) -> None:
+        """Forget everything: as new."""
+        super().reset()
+        for buffer in (self.first_losses, self.momentum, self.squares, self.updates):
+            buffer.zero_()
+
+    def _update(self, losses: Tensor, counts: Tensor | None, norms: Tensor) -> Tensor:
+        losses, counts = whole_batch(losses.to(norms.dtype), counts)
+        measured = losses.isfinite() & norms.isfinite()
+        if counts is not None:
+            measured &= counts > 0
+        first = measured & (self.updates == 0)
+        self.first_losses.copy_(torch.where(first, losses, self.first_losses))
+        self.updates += measured
+
+        pulls = self._weights * norms
+        rates = losses / self.first_losses
+        targets = _mean(pulls, measured) * (rates / _mean(rates, measured)) ** self.asymmetry
+        gradient = torch.where(measured, torch.sign(pulls - targets) * norms, 0)
+
+        weights = self._weights - self.lr * self._adam(gradient, measured)
+        weights = torch.where(measured, weights.clamp(min=_LOWEST), self._weights)
+        return weights * (self.initial.sum() / weights.sum())
+
+    def _adam(self, gradient: Tensor, measured: Tensor) -> Tensor:
+        """Direction of an Adam step, for each task after its own number of updates."""
+        moments = ((self.momentum, gradient, _BETAS[0]), (self.squares, gradient**2, _BETAS[1]))
+        unbiased = []
+        for average, value, beta in moments:
+            average.copy_(torch.where(measured, beta * average + (1 - beta) * value, average))
+            unbiased.append(average / (1 - beta**self.updates))
+        direction = unbiased[0] / (unbiased[1].sqrt() + _EPSILON)
+        return torch.where(measured, direction, 0)
+
+
+def _mean(values: Tensor, measured: Tensor) -> Tensor:
+    return torch.where(measured, values, 0).sum() / measured.sum().clamp(min=1)

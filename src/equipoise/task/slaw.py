@@ -1,0 +1,121 @@
+"""SLAW: weights from the spread of recent losses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from equipoise.moments import Moments
+from equipoise.task.base import Initial, LossWeighting, inverse_weights, positive
+
+_RELATIVE_FLOOR = 1e-5
+
+
+class SLAW(LossWeighting):
+    r"""Scaled Loss Approximate Weighting: balanced gradients without an extra backward pass.
+
+    .. math:: w_k = n \frac{1/s_k}{\sum_j 1/s_j}
+
+    where :math:`s_k` is the running standard deviation of the loss of task :math:`k`
+    (:class:`~equipoise.moments.Moments`) and :math:`n` the sum of the initial weights. Between
+    steps the shared parameters move by a small perturbation that is the same for all tasks, so
+    :math:`s_k` is proportional to the norm of the task's gradient in them.
+
+    The losses of a step enter the statistics before its weights are computed. A task that is not
+    measured yet keeps its initial weight, and so does one whose loss stands still: whose spread is
+    below what the losses' dtype resolves at their mean. The others share out what remains.
+
+    Source: Crawshaw and Košecká, 2021, arXiv 2109.08218. ``beta`` is 0.99 there. The schedule is
+    that of the authors' code; ``averaging="paper"`` is the text's.
+
+    Args:
+        tasks: number of tasks, or their names.
+        beta: averaging factor of the statistics, in [0, 1).
+        initial: weights to start from, ``(tasks,)`` or by name; ones if ``None``. Of these, only
+            the sum matters once every task is measured.
+        floor: the spread is taken to be at least this, in units of the loss; ``"relative"`` takes
+            1e-5 times the size of the running mean instead.
+        bounds: lowest and highest weight. Weights between them keep their ratios, and the sum stays
+            what it is, so ``low × tasks ≤ sum of initial ≤ high × tasks`` must hold.
+        warmup: updates of a task during which it keeps its initial weight, at least 1.
+        averaging: ``"reference"`` starts with plain averages; ``"paper"`` with exponential ones
+            that start at zero, so that at first the spread contains the mean.
+        nonfinite: see :class:`~equipoise.task.base.TaskWeighting`.
+
+    Example:
+        >>> weighting = SLAW(["depth", "normals"])
+        >>> loss = weighting({"depth": torch.tensor(2.0), "normals": torch.tensor(0.1)})
+        >>> weighting.weights_by_task()
+        {'depth': 1.0, 'normals': 1.0}
+    """
+
+    source: ClassVar[str] = "Crawshaw & Košecká 2021, arXiv 2109.08218"
+
+    def __init__(
+        self,
+        tasks: int | Iterable[str],
+        *,
+        beta: float = 0.99,
+        initial: Initial | None = None,
+        floor: float | Literal["relative"] = 1e-5,
+        bounds: tuple[float, float] | None = None,
+        warmup: int = 1,
+        averaging: Literal["reference", "paper"] = "reference",
+        nonfinite: Literal["propagate", "raise"] = "propagate",
+    ) -> None:
+        super().__init__(tasks, initial=initial, nonfinite=nonfinite)
+        if averaging not in ("reference", "paper"):
+            raise ValueError(f"averaging must be 'reference' or 'paper', found {averaging!r}")
+        if not isinstance(warmup, int) or warmup < 1:
+            raise ValueError(f"warmup must be an integer of at least 1, found {warmup!r}")
+        self.floor = floor if floor == "relative" else positive("floor", floor)
+        self.bounds = None if bounds is None else self._checked(bounds)
+        self.warmup = warmup
+        self.moments = Moments(len(self.tasks), beta, corrected=averaging == "reference")
+
+    def reset(self) -> None:
+        """Forget everything: as new."""
+        super().reset()
+        self.moments.reset()
+
+    def _update(self, losses: Tensor, counts: Tensor | None) -> Tensor:
+        self.moments.update(losses, counts)
+        spread = self.moments.variance.sqrt()
+        size = self.moments.mean.abs()
+        resolution = max(torch.finfo(losses.dtype).eps, torch.finfo(spread.dtype).eps)
+        measured = (self.moments.updates > self.warmup) & (spread > resolution * size)
+        floor = _RELATIVE_FLOOR * size if self.floor == "relative" else self.floor
+        weights = inverse_weights(spread.clamp(min=floor), measured, self.initial)
+        return weights if self.bounds is None else _bounded(weights, *self.bounds)
+
+    def _checked(self, bounds: tuple[float, float]) -> tuple[float, float]:
+        low, high = bounds
+        total, size = float(self.initial.sum()), len(self.tasks)
+        if not 0 <= low * size <= total <= high * size:
+            raise ValueError(
+                f"bounds must satisfy 0 ≤ low ≤ {total / size:g} ≤ high, the mean of the initial "
+                f"weights, found {bounds}"
+            )
+        return float(low), float(high)
+
+
+def _bounded(weights: Tensor, low: float, high: float) -> Tensor:
+    r"""Scale :math:`w` by the :math:`c` for which ``clip(c·w, low, high)`` has the sum of ``w``.
+
+    As a function of :math:`c` that sum is linear between the points at which a weight meets a
+    bound; the two of these around the solution determine it.
+    """
+    total = weights.sum()
+    weights = weights.clamp(min=1e-12 * total)
+    points, order = torch.cat([low / weights, high / weights]).sort()
+    slopes = torch.cat([weights, -weights])[order].cumsum(0)
+    rises = (slopes[:-1] * points.diff()).cumsum(0)
+    sums = low * len(weights) + torch.cat([rises.new_zeros(1), rises])
+    after = torch.searchsorted(sums, total).clamp(1, len(sums) - 1)
+    rise = sums[after] - sums[after - 1]
+    fraction = torch.where(rise > 0, (total - sums[after - 1]) / rise, 0).clamp(0, 1)
+    scale = torch.lerp(points[after - 1], points[after], fraction)
+    return torch.clamp(scale * weights, low, high)
