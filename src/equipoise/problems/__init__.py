@@ -1,0 +1,11 @@
+"""Problems to compare methods on. A built-in problem is a function that returns a `Problem`."""
+
+from equipoise.problems.problem import OVERALL, Data, Metrics, Problem, Recipe
+
+__all__ = ["OVERALL", "Data", "Metrics", "Problem", "Recipe"]
+
+BUILT_IN = {
+    "mtregression": "equipoise.problems.mtregression:mtregression",
+    "molecules": "equipoise.problems.molecules:molecules",
+}
+"""Where each built-in problem is: name → ``module:attribute``."""

@@ -1,0 +1,92 @@
+"""What a problem is: tasks, data, network, losses, metrics and a training recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeAlias
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from equipoise.losses import task_names
+from equipoise.step import LossFunction
+
+OVERALL = "all"
+"""Stands for the name of a task in what concerns all of them."""
+
+Metrics: TypeAlias = Mapping[str, Mapping[str, float]]
+"""Metric → task, or ``"all"`` for the metric over all tasks → value."""
+
+
+class Data(Protocol):
+    """Samples that can be counted and picked, as ``torch.utils.data.TensorDataset``'s can."""
+
+    def __len__(self) -> int:
+        """Number of samples."""
+
+    def __getitem__(self, indices: Tensor) -> Any:
+        """The batch of samples at ``indices``, int64: a tensor, or a tuple or dict of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a problem's network is trained unless a user says otherwise."""
+
+    steps: int
+    """Optimizer steps."""
+    batch_size: int
+    """Samples a batch; batches are drawn without replacement, the last of an epoch is smaller."""
+    lr: float
+    """Learning rate."""
+    optimizer: Callable[[Iterable[nn.Parameter], float], Optimizer]
+    """From parameters and learning rate to an optimizer."""
+    clip: float | None = None
+    """Largest norm of the gradient of all parameters; ``None`` for no limit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """A network that learns several tasks, in a form that every method can be tried on."""
+
+    tasks: Sequence[str]
+    """Names of the tasks."""
+    train: Data
+    """Samples to train on."""
+    validation: Data
+    """Samples held out to choose the step whose network counts; never trained on."""
+    test: Data
+    """Samples for the figures that are reported; never chosen on."""
+    network: Callable[[], nn.Module]
+    """A freshly initialised network."""
+    shared: Callable[[nn.Module], Iterable[nn.Parameter]]
+    """The parameters of a network that all tasks share."""
+    losses: LossFunction
+    """``(network, batch)`` → per-sample losses ``(samples, tasks)``, mask of labels or ``None``."""
+    metrics: Callable[[nn.Module, Data], Metrics]
+    """``(network, samples)`` → metrics; called in evaluation mode and without a graph."""
+    goals: Mapping[str, Literal["min", "max"]]
+    """Which way each metric is better. The first decides, by its value for ``"all"``."""
+    recipe: Recipe
+    """How it is trained."""
+    ideal_weights: Sequence[float] | None = None
+    """The best constant weights, where they are known: adds the method ``ideal``."""
+    notes: Sequence[str] = ()
+    """Sentences that whoever reads the results should know, such as what was left out."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Texts to put beside the results, by file name."""
+
+    def __post_init__(self) -> None:
+        names = task_names(self.tasks)
+        if OVERALL in names:
+            raise ValueError(f"a task cannot be called {OVERALL!r}, which stands for all of them")
+        if not self.goals or not set(self.goals.values()) <= {"min", "max"}:
+            raise ValueError("goals must give each metric, one at least, as 'min' or 'max'")
+        for part in ("train", "validation", "test"):
+            if not len(getattr(self, part)):
+                raise ValueError(f"the {part} part of the problem has no samples")
+
+    @property
+    def objective(self) -> str:
+        """The metric that decides."""
+        return next(iter(self.goals))

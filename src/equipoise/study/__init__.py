@@ -1,0 +1,1 @@
+"""Methods × seeds on a problem, and what came out."""

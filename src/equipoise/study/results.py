@@ -1,0 +1,196 @@
+"""The folder of a study: what was asked, and every run that is finished.
+
+    OUT/study.json              the configuration that all runs share
+    OUT/runs/METHOD/seed-N/     a run: run.json (what it was, its metrics), history.npz
+    OUT/results.csv             every metric of every run, a row each
+    OUT/summary.json            the comparison
+    OUT/report.html             the same, to look at
+
+A run's folder is there whole or not at all. Nothing else in the folder is touched.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from equipoise.errors import UserError
+
+Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Study:
+    """What all runs of a folder have in common."""
+
+    problem: str
+    """Its name."""
+    options: Mapping[str, Any]
+    """What the problem was made with; files stand as the SHA-256 of their contents."""
+    recipe: Mapping[str, Any]
+    """steps, batch_size, lr."""
+    tasks: tuple[str, ...]
+    goals: Mapping[str, str]
+    """Metric → ``"min"`` or ``"max"``; the first decides."""
+    notes: tuple[str, ...]
+    """What a reader should know of the data."""
+
+    @property
+    def objective(self) -> str:
+        """The metric that decides."""
+        return next(iter(self.goals))
+
+
+@dataclass(frozen=True)
+class History:
+    """What a run recorded on its way."""
+
+    losses: Array
+    """Task losses of each step, ``(steps, tasks)``; NaN where a task had no label."""
+    weights: Array
+    """Weights of each step, ``(steps, tasks)``."""
+    evaluated_at: Array
+    """Steps after which the network was evaluated, ``(evaluations,)``."""
+    validation: Array
+    """The objective there on the validation part, ``(evaluations,)``."""
+    test: Array
+    """The objective there on the test part, ``(evaluations,)``."""
+    seconds_per_step: Array
+    """Mean time of a step since the evaluation before, ``(evaluations,)``."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One method, trained once."""
+
+    method: str
+    """Its name; ``single`` for the network that learns ``task`` alone."""
+    seed: int
+    task: str | None
+    """The one task that was learned, for ``single``."""
+    selected_step: int
+    """The step with the best validation objective, whose network the metrics are of."""
+    diverged_at: int | None
+    """The step of the first non-finite loss, after which training stopped. Metrics are NaN then."""
+    metrics: Mapping[str, Mapping[str, float]]
+    """On the test part: metric → task or ``"all"`` → value."""
+    history: History
+
+
+def open_study(out: Path, study: Study) -> None:
+    """Make the folder of a study, or see that it is this study's.
+
+    Raises:
+        UserError: if the folder is another study's, or holds anything else.
+    """
+    asked = json.loads(_json(asdict(study)))
+    if (out / "study.json").exists():
+        found = json.loads((out / "study.json").read_text(encoding="utf-8"))
+        differences = [
+            f"{name} {there!r} there, {here!r} now"
+            for name, there, here in _differences(found, asked)
+        ]
+        if differences:
+            raise UserError(
+                f"{out} holds a study of another configuration ({'; '.join(differences)}): "
+                "give another --out, or the options of that study"
+            )
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} holds something other than a study: give another --out")
+    else:
+        out.mkdir(parents=True, exist_ok=True)
+        write_text(out / "study.json", _json(asdict(study)))
+
+
+def read_study(out: Path) -> Study:
+    """The study of a folder.
+
+    Raises:
+        UserError: if there is none, or it cannot be read.
+    """
+    try:
+        found = json.loads((out / "study.json").read_text(encoding="utf-8"))
+        return Study(**{**found, "tasks": tuple(found["tasks"]), "notes": tuple(found["notes"])})
+    except FileNotFoundError:
+        raise UserError(f"{out} holds no study: there is no {out / 'study.json'}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{out / 'study.json'} cannot be read: {error}") from None
+
+
+def run_folder(out: Path, method: str, seed: int, task_index: int | None) -> Path:
+    """Where a run is kept. Its path holds no name of a task, which may be anything."""
+    name = method if task_index is None else f"{method}-{task_index}"
+    return out / "runs" / name.replace("/", "-") / f"seed-{seed}"
+
+
+def write_run(folder: Path, run: Run) -> None:
+    """Write a run whole or not at all: aside first, then renamed."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder.parent))
+    try:
+        np.savez_compressed(aside / "history.npz", allow_pickle=False, **vars(run.history))
+        facts = {name: value for name, value in vars(run).items() if name != "history"}
+        (aside / "run.json").write_text(_json(facts), encoding="utf-8")
+        aside.chmod(0o755)
+        aside.rename(folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def read_run(folder: Path) -> Run:
+    """A run that :func:`write_run` wrote."""
+    facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    with np.load(folder / "history.npz", allow_pickle=False) as arrays:
+        return Run(**facts, history=History(**arrays))
+
+
+def read_runs(out: Path) -> list[Run]:
+    """All finished runs of a folder, in the order of their names."""
+    return [read_run(path.parent) for path in sorted((out / "runs").glob("[!.]*/seed-*/run.json"))]
+
+
+def metrics_table(runs: list[Run]) -> pd.DataFrame:
+    """Columns ``method, seed, task, metric, value``, a row for every figure of every run."""
+    rows = [
+        (run.method, run.seed, task, metric, value)
+        for run in runs
+        for metric, values in run.metrics.items()
+        for task, value in values.items()
+    ]
+    return pd.DataFrame(rows, columns=["method", "seed", "task", "metric", "value"])
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    handle, aside = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+        os.chmod(aside, 0o644)
+        os.replace(aside, path)
+    finally:
+        Path(aside).unlink(missing_ok=True)
+
+
+def _differences(found: Any, asked: Any, name: str = "") -> list[tuple[str, Any, Any]]:
+    if isinstance(found, dict) and isinstance(asked, dict):
+        return [
+            difference
+            for key in {**found, **asked}
+            for difference in _differences(found.get(key), asked.get(key), f"{name} {key}".strip())
+        ]
+    return [] if found == asked else [(name, found, asked)]
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False, default=str)
