@@ -41,20 +41,23 @@ def gradient_norms(losses: Tensor, shared: Shared, counts: Tensor | None = None)
         ``(tasks,)``, float32 or the parameters' dtype if that is wider; without a graph.
 
     Raises:
-        ValueError: if no loss depends on a shared parameter.
+        ValueError: if a task is present, and no loss depends on a shared parameter.
     """
     parameters = parameters_of(shared)
     processes = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-    labels = torch.ones_like(losses) if counts is None else counts.to(losses.dtype)
-    share = labels.detach()
     if processes > 1:
+        share = losses.new_ones(len(losses), dtype=torch.float32) if counts is None else counts
+        share = share.float()
         total = share.clone()
         dist.all_reduce(total)
         share = share / torch.where(total > 0, total, 1)
     norms = []
     reached = False
-    for index, loss in enumerate(losses.unbind()):
-        gradients = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+    for index in range(len(losses)):
+        # One at a time: the backward pass of unbind() would touch all losses for each.
+        gradients = torch.autograd.grad(
+            losses[index], parameters, retain_graph=True, allow_unused=True
+        )
         reached = reached or any(gradient is not None for gradient in gradients)
         flat = torch.cat(
             [
@@ -67,6 +70,6 @@ def gradient_norms(losses: Tensor, shared: Shared, counts: Tensor | None = None)
             flat = flat * share[index]
             dist.all_reduce(flat)
         norms.append(torch.linalg.vector_norm(flat))
-    if not reached:
+    if not reached and (counts is None or (counts > 0).any()):
         raise ValueError("no loss depends on a shared parameter: are these the right parameters?")
     return torch.stack(norms)

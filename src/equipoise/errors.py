@@ -1,8 +1,20 @@
 """What goes wrong through no fault of the program."""
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
 
 class UserError(Exception):
     """One sentence that says what was wrong, with which file, column, task or option; what to do.
 
     The command line shows it without a traceback.
     """
+
+
+def near_match(name: str, known: Iterable[str]) -> str:
+    """What to say to somebody who gave a name that is not known."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}."

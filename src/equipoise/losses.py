@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
+
+from equipoise.errors import near_match
 
 
 def task_names(tasks: int | Iterable[str]) -> tuple[str, ...]:
@@ -17,7 +18,7 @@ def task_names(tasks: int | Iterable[str]) -> tuple[str, ...]:
         TypeError: if ``tasks`` is neither a number nor names.
         ValueError: if there is no task, or a name is empty or occurs twice.
     """
-    if isinstance(tasks, (bool, str, float)):
+    if isinstance(tasks, (bool, str)) or not isinstance(tasks, (int, Iterable)):
         raise TypeError(f"tasks must be a number of tasks or a list of names, found {tasks!r}")
     if isinstance(tasks, int):
         names: tuple[str, ...] = tuple(str(index) for index in range(tasks))
@@ -83,9 +84,7 @@ def stack_losses(
     """
     for name in losses:
         if name not in tasks:
-            near = difflib.get_close_matches(str(name), tasks, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; tasks are {list(tasks)}"
-            raise ValueError(f"there is no task {name!r}{hint}")
+            raise ValueError(f"there is no task {name!r}: {near_match(str(name), tasks)}")
     present = {name: _scalar(name, loss) for name, loss in losses.items() if loss is not None}
     if len(present) == len(tasks):
         return torch.stack([present[name] for name in tasks]), None

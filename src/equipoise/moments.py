@@ -16,6 +16,7 @@ def whole_batch(losses: Tensor, counts: Tensor | None) -> tuple[Tensor, Tensor |
     """
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return losses, counts
+    losses = losses.to(torch.promote_types(losses.dtype, torch.float32))
     labels = torch.ones_like(losses) if counts is None else counts.to(losses.dtype)
     packed = torch.stack([torch.where(labels > 0, losses * labels, 0), labels])
     dist.all_reduce(packed)
@@ -57,8 +58,8 @@ class Moments(nn.Module):
     updates: Tensor
 
     def __init__(self, size: int, beta: float = 0.99, *, corrected: bool = True) -> None:
-        if not 0 <= beta < 1:
-            raise ValueError(f"beta must be in [0, 1), found {beta}")
+        if not (isinstance(beta, (int, float)) and 0 <= beta < 1):
+            raise ValueError(f"beta must be a number in [0, 1), found {beta!r}")
         super().__init__()
         self.beta = beta
         self.corrected = corrected

@@ -23,13 +23,14 @@ def mtregression(
     tasks: Annotated[int, "number of tasks; the paper has 2, 10, 20, 30, 40 and 50"] = 10,
     data_seed: Annotated[int, "seed of the generated data"] = 0,
 ) -> Problem:
-    r"""Non-linear regression of the SLAW paper, from the GradNorm paper.
+    """Non-linear regression of the SLAW paper (arXiv 2109.08218), from the GradNorm paper.
 
-    .. math:: y_k = \sigma_k \tanh((B + \varepsilon_k) x)
+    Targets y_k = σ_k tanh((B + ε_k) x) of dimension 100 from inputs x of dimension 250. The scales
+    σ are 1 to n, or 1 and 10 for two tasks: with weights proportional to 1/σ² all tasks would be
+    alike. 9,000 samples to train on, 1,000 to test, 1,000 more to choose on.
 
-    Inputs of dimension 250, targets of dimension 100, scales 1 to n (1 and 10 for two tasks). With
-    weights proportional to 1/σ² the tasks would be alike. 9,000 samples to train on, 1,000 to test;
-    1,000 more from the same source to choose on.
+    Raises:
+        UserError: for fewer than two tasks.
     """
     if tasks < 2:
         raise UserError(f"--tasks must be at least 2, found {tasks}")

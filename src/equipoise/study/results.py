@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -159,7 +159,7 @@ def read_runs(out: Path) -> list[Run]:
     return [read_run(path.parent) for path in sorted((out / "runs").glob("[!.]*/seed-*/run.json"))]
 
 
-def metrics_table(runs: list[Run]) -> pd.DataFrame:
+def metrics_table(runs: Sequence[Run]) -> pd.DataFrame:
     """Columns ``method, seed, task, metric, value``, a row for every figure of every run."""
     rows = [
         (run.method, run.seed, task, metric, value)

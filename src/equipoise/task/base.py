@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +68,7 @@ class TaskWeighting(nn.Module):
 
     def weights_by_task(self) -> dict[str, float]:
         """The weights that the last call used, by name. Reads from the device."""
-        return by_task(self._weights, self.tasks)
+        return by_task(self.weights, self.tasks)
 
     def reset(self) -> None:
         """Forget everything: as new."""
@@ -79,13 +80,19 @@ class TaskWeighting(nn.Module):
 
     def get_extra_state(self) -> Tensor:
         """The names, so that a checkpoint of other tasks is refused."""
-        return torch.frombuffer(bytearray("\n".join(self.tasks).encode()), dtype=torch.uint8)
+        return torch.frombuffer(bytearray(json.dumps(self.tasks).encode()), dtype=torch.uint8)
 
     def set_extra_state(self, state: Tensor) -> None:
         """Refuse the state of other tasks, or of the same in another order."""
-        saved = tuple(bytes(state.tolist()).decode().split("\n"))
-        if saved != self.tasks:
-            raise ValueError(f"this state is for the tasks {list(saved)}, not {list(self.tasks)}")
+        saved = json.loads(bytes(state.tolist()))
+        if saved != list(self.tasks):
+            raise ValueError(f"this state is for the tasks {saved}, not {list(self.tasks)}")
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
+        # PyTorch looks at the names last: what is to be refused would be half loaded by then.
+        if f"{prefix}_extra_state" in state_dict:
+            self.set_extra_state(state_dict[f"{prefix}_extra_state"])
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:
         """Names of the tasks, or their number where there are many."""
@@ -225,7 +232,10 @@ def _initial_weights(initial: Initial | None, tasks: tuple[str, ...]) -> Tensor:
         if set(initial) != set(tasks):
             raise ValueError(f"initial must name each task once: {list(tasks)}")
         initial = [initial[name] for name in tasks]
-    weights = torch.as_tensor(initial, dtype=torch.float32).detach().clone()
+    try:
+        weights = torch.as_tensor(initial, dtype=torch.float32).detach().clone()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"initial must be numbers, one a task, found {initial!r}") from error
     if weights.shape != (len(tasks),):
         raise ValueError(f"initial must be ({len(tasks)},), found {_shape(weights)}")
     if not (weights.isfinite().all() and (weights >= 0).all() and weights.sum() > 0):

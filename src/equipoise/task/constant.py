@@ -10,7 +10,7 @@ from equipoise.task.base import LossWeighting
 
 
 class Constant(LossWeighting):
-    r"""The weights given by ``initial``, for ever; equal weights by default.
+    r"""Weights given once, as ``initial``; equal by default.
 
     .. math:: w_k = w_k^{(0)}
 

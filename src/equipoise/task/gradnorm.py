@@ -15,7 +15,7 @@ _BETAS, _EPSILON, _LOWEST = (0.9, 0.999), 1e-8, 1e-3
 
 
 class GradNorm(GradientWeighting):
-    r"""Weights are trained so that gradient norms follow the rates at which tasks learn.
+    r"""Weights are learned so that gradient norms follow how fast each task learns.
 
     .. math::
         G_k = w_k \|g_k\|, \quad
@@ -24,7 +24,8 @@ class GradNorm(GradientWeighting):
 
     with the target :math:`\bar G r_k^\alpha` held constant, so that the gradient in :math:`w_k` is
     :math:`\pm\|g_k\|` and no second derivative is needed. After each Adam step on the weights they
-    are kept at 1e-3 or more, and scaled back to the sum of the initial ones.
+    are kept at 1e-3 or more, and scaled back to the sum of the initial ones. A task that is absent
+    keeps its weight, and so does one whose loss is not positive, which has no rate.
 
     Source: Chen et al., 2018, arXiv 1711.02257.
 
@@ -72,7 +73,7 @@ class GradNorm(GradientWeighting):
 
     def _update(self, losses: Tensor, counts: Tensor | None, norms: Tensor) -> Tensor:
         losses, counts = whole_batch(losses.to(norms.dtype), counts)
-        measured = losses.isfinite() & norms.isfinite()
+        measured = losses.isfinite() & (losses > 0) & norms.isfinite()
         if counts is not None:
             measured &= counts > 0
         first = measured & (self.updates == 0)
@@ -84,19 +85,19 @@ class GradNorm(GradientWeighting):
         targets = _mean(pulls, measured) * (rates / _mean(rates, measured)) ** self.asymmetry
         gradient = torch.where(measured, torch.sign(pulls - targets) * norms, 0)
 
-        weights = self._weights - self.lr * self._adam(gradient, measured)
-        weights = torch.where(measured, weights.clamp(min=_LOWEST), self._weights)
-        return weights * (self.initial.sum() / weights.sum())
+        kept = torch.where(measured, 0, self._weights)
+        weights = (self._weights - self.lr * self._adam(gradient, measured)).clamp(min=_LOWEST)
+        scale = (self.initial.sum() - kept.sum()) / torch.where(measured, weights, 0).sum()
+        return torch.where(measured, weights * scale, kept)
 
     def _adam(self, gradient: Tensor, measured: Tensor) -> Tensor:
-        """Direction of an Adam step, for each task after its own number of updates."""
+        """Direction of an Adam step, for each measured task after its own number of updates."""
         moments = ((self.momentum, gradient, _BETAS[0]), (self.squares, gradient**2, _BETAS[1]))
         unbiased = []
         for average, value, beta in moments:
             average.copy_(torch.where(measured, beta * average + (1 - beta) * value, average))
             unbiased.append(average / (1 - beta**self.updates))
-        direction = unbiased[0] / (unbiased[1].sqrt() + _EPSILON)
-        return torch.where(measured, direction, 0)
+        return unbiased[0] / (unbiased[1].sqrt() + _EPSILON)
 
 
 def _mean(values: Tensor, measured: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from equipoise.moments import whole_batch
 from equipoise.task.base import GradientWeighting, Initial, inverse_weights
 
 
@@ -53,6 +54,8 @@ class InverseGradientNorm(GradientWeighting):
         self.norms.zero_()
 
     def _update(self, losses: Tensor, counts: Tensor | None, norms: Tensor) -> Tensor:
-        self.norms.copy_(torch.where((norms > 0) & norms.isfinite(), norms, self.norms))
+        losses, _ = whole_batch(losses, counts)
+        usable = losses.isfinite() & norms.isfinite() & (norms > 0)
+        self.norms.copy_(torch.where(usable, norms, self.norms))
         known = self.norms > 0
         return inverse_weights(torch.where(known, self.norms, 1), known, self.initial)

@@ -87,19 +87,26 @@ class SLAW(LossWeighting):
         size = self.moments.mean.abs()
         resolution = max(torch.finfo(losses.dtype).eps, torch.finfo(spread.dtype).eps)
         measured = (self.moments.updates > self.warmup) & (spread > resolution * size)
-        floor = _RELATIVE_FLOOR * size if self.floor == "relative" else self.floor
-        weights = inverse_weights(spread.clamp(min=floor), measured, self.initial)
+        if self.floor == "relative":
+            tiny = torch.finfo(spread.dtype).tiny  # for a loss that is 0
+            spread = spread.maximum((_RELATIVE_FLOOR * size).clamp(min=tiny))
+        else:
+            spread = spread.clamp(min=self.floor)
+        weights = inverse_weights(spread, measured, self.initial)
         return weights if self.bounds is None else _bounded(weights, *self.bounds)
 
     def _checked(self, bounds: tuple[float, float]) -> tuple[float, float]:
-        low, high = bounds
+        try:
+            low, high = (float(bound) for bound in bounds)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"bounds must be two numbers, found {bounds!r}") from error
         total, size = float(self.initial.sum()), len(self.tasks)
         if not 0 <= low * size <= total <= high * size:
             raise ValueError(
                 f"bounds must satisfy 0 ≤ low ≤ {total / size:g} ≤ high, the mean of the initial "
                 f"weights, found {bounds}"
             )
-        return float(low), float(high)
+        return low, high
 
 
 def _bounded(weights: Tensor, low: float, high: float) -> Tensor:

@@ -13,7 +13,7 @@ from equipoise.task.base import Initial, Losses, LossWeighting
 
 
 class Uncertainty(LossWeighting):
-    r"""Homoscedastic uncertainty: each task's variance is learned along with the network.
+    r"""Homoscedastic uncertainty: a variance of each task is learned with the network.
 
     .. math:: L = \sum_k w_k L_k + \tfrac12 \log \sigma_k^2, \qquad w_k = \frac{1}{2 \sigma_k^2}
 
@@ -49,6 +49,11 @@ class Uncertainty(LossWeighting):
             raise ValueError(f"initial weights must be positive, found {initial}")
         self.log_variances = nn.Parameter(-torch.log(2 * self.initial))
 
+    @property
+    def weights(self) -> Tensor:
+        """The weights as learned so far, detached, ``(tasks,)``."""
+        return torch.exp(-self.log_variances.detach()) / 2
+
     def reset(self) -> None:
         """Forget everything: as new."""
         super().reset()
@@ -62,8 +67,6 @@ class Uncertainty(LossWeighting):
         """
         values, counts = self._read(losses, mask)
         weights = torch.exp(-self.log_variances) / 2
-        if self.training:
-            self._weights.copy_(weights.detach())
         everywhere, counts = whole_batch(values.detach(), counts)
         learning = everywhere.isfinite() if counts is None else everywhere.isfinite() & (counts > 0)
         penalty = torch.where(learning, self.log_variances, 0).sum() / 2

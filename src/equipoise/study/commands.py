@@ -1,0 +1,231 @@
+"""The commands, and their options."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from equipoise.errors import UserError, near_match
+from equipoise.problems import BUILT_IN
+from equipoise.problems.problem import Problem, Recipe
+from equipoise.study.console import Progress, plain_console, summary_table
+from equipoise.study.methods import WEIGHTINGS, check_methods, default_methods
+from equipoise.study.options import ProblemSource
+from equipoise.study.results import Study, open_study, read_study, write_text
+from equipoise.study.runner import jobs_of, run_jobs, write_results
+from equipoise.study.statistics import IDEAL, verdict
+from equipoise.study.train import WEIGHT_ERROR
+
+_HELP = {"help_option_names": ["-h", "--help"]}
+
+
+@click.group(context_settings=_HELP)
+@click.version_option(package_name="equipoise")
+def equipoise() -> None:
+    """Keep many losses in balance while one network learns them.
+
+    Compare ways of weighting losses on a problem, with seeds and intervals.
+    """
+
+
+class _Problems(click.Group):
+    """A command for each built-in problem, and for any ``module:attribute``."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(BUILT_IN)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return _compare_command(ProblemSource.find(cmd_name))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in BUILT_IN and ":" not in args[0]:
+            hint = near_match(args[0], BUILT_IN)
+            raise UserError(
+                f"there is no problem {args[0]!r}: {hint} One of your own is module:attribute"
+            )
+        return super().resolve_command(ctx, args)
+
+
+@equipoise.command(cls=_Problems, subcommand_metavar="PROBLEM [OPTIONS]")
+def compare() -> None:
+    """Train methods side by side on a problem, and say which serves it best.
+
+    PROBLEM is a built-in problem, or one of your own as module:attribute. Its options:
+    equipoise compare PROBLEM --help.
+
+    What is finished is kept: stop with Ctrl-C, give the same command again, and it goes on.
+    """
+
+
+_COMMON = [
+    click.Option(
+        ["--methods"],
+        metavar="A,B,…",
+        help="Methods, by the names of `equipoise methods`"
+        "; by default those without an extra pass.",
+    ),
+    click.Option(
+        ["--seeds"],
+        type=click.IntRange(1),
+        default=3,
+        show_default=True,
+        help="Runs of each method.",
+    ),
+    click.Option(["--steps"], type=click.IntRange(1), help="Optimizer steps of a run."),
+    click.Option(["--batch-size"], type=click.IntRange(1), help="Samples in a batch."),
+    click.Option(["--lr"], type=click.FloatRange(0, min_open=True), help="Learning rate."),
+    click.Option(
+        ["--single-task"],
+        is_flag=True,
+        help="Also learn each task alone, and measure the methods against that (Δm).",
+    ),
+    click.Option(["--device"], default="cpu", show_default=True, help="Where to train."),
+    click.Option(
+        ["--out"],
+        type=click.Path(path_type=Path),
+        metavar="FOLDER",
+        help="Where the results go; by default results/PROBLEM.",
+    ),
+]
+
+
+def _compare_command(source: ProblemSource) -> click.Command:
+    own = source.options()
+    taken = {option.name for option in own} & {option.name for option in _COMMON}
+    if taken:
+        raise UserError(f"{source.name} has a parameter that compare has too: {sorted(taken)[0]}")
+
+    def run(**values: Any) -> None:
+        common = {option.name: values.pop(option.name) for option in _COMMON}
+        _compare(source, values, **common)
+
+    return click.Command(
+        source.name,
+        callback=run,
+        params=[*own, *_COMMON],
+        help=source.description(),
+        context_settings=_HELP,
+    )
+
+
+def _compare(
+    source: ProblemSource,
+    values: dict[str, Any],
+    *,
+    methods: str | None,
+    seeds: int,
+    steps: int | None,
+    batch_size: int | None,
+    lr: float | None,
+    single_task: bool,
+    device: str,
+    out: Path | None,
+) -> None:
+    console = plain_console()
+    place = _device(device)
+    problem = source.make(values)
+    chosen = [name.strip() for name in methods.split(",")] if methods else default_methods(problem)
+    check_methods(chosen, problem)
+    usual = problem.recipe
+    recipe = replace(
+        usual,
+        steps=steps or usual.steps,
+        batch_size=batch_size or usual.batch_size,
+        lr=lr or usual.lr,
+    )
+    study = _study(source, values, problem, recipe)
+    folder = out or Path("results") / re.sub(r"[^\w.-]", "-", source.name)
+    open_study(folder, study)
+    for name, text in problem.files.items():
+        write_text(folder / name, text)
+
+    console.print(
+        f"{source.name}: {len(problem.tasks)} tasks, {len(problem.train):,} samples to train on, "
+        f"{len(problem.validation):,} to choose on, {len(problem.test):,} to test; "
+        f"{len(chosen)} methods, {seeds} seeds, {recipe.steps:,} steps of {recipe.batch_size:,}"
+    )
+    for note in problem.notes:
+        console.print(f"note: {note}", markup=False)
+    jobs = jobs_of(chosen, seeds, len(problem.tasks) if single_task else 0)
+    try:
+        with Progress(console, study, recipe.steps, len(jobs)) as progress:
+            for _ in run_jobs(jobs, problem, recipe, place, folder, progress):
+                pass
+    except KeyboardInterrupt:
+        console.print(
+            f"stopped; the same command goes on from here, and `equipoise report {folder}` shows "
+            "what is finished",
+            markup=False,
+        )
+        raise SystemExit(130) from None
+    _finish(folder, study)
+
+
+def _finish(folder: Path, study: Study) -> None:
+    console = plain_console()
+    summary = write_results(folder, study)
+    console.print(summary_table(summary))
+    console.print(verdict(summary), markup=False)
+    console.print(f"page: {folder / 'report.html'}")
+
+
+def _device(name: str) -> torch.device:
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"--device {name} cannot be used here: {reason}") from None
+
+
+def _study(
+    source: ProblemSource, values: dict[str, Any], problem: Problem, recipe: Recipe
+) -> Study:
+    goals = dict(problem.goals)
+    if problem.ideal_weights is not None:
+        goals[WEIGHT_ERROR] = "min"
+    return Study(
+        problem=source.name,
+        options=source.identity(values),
+        recipe={"steps": recipe.steps, "batch_size": recipe.batch_size, "lr": recipe.lr},
+        tasks=tuple(problem.tasks),
+        goals=goals,
+        notes=tuple(problem.notes),
+    )
+
+
+@equipoise.command(context_settings=_HELP)
+@click.argument("folder", type=click.Path(path_type=Path))
+def report(folder: Path) -> None:
+    """Write the table, the summary and the page of a folder anew, from its finished runs."""
+    _finish(folder, read_study(folder))
+
+
+@equipoise.command(context_settings=_HELP)
+def methods() -> None:
+    """List the methods: what each is, costs and needs."""
+    console = plain_console()
+    for name, kind in WEIGHTINGS.items():
+        console.print(f"[bold]{name}[/]  {_first_line(kind)}")
+        console.print(f"    extra passes: {kind.passes}; needs: {kind.needs}; from: {kind.source}")
+    console.print(f"[bold]{IDEAL}[/]  The best constant weights, on a problem that knows them.")
+
+
+@equipoise.command(context_settings=_HELP)
+def problems() -> None:
+    """List the built-in problems."""
+    console = plain_console()
+    for name in BUILT_IN:
+        console.print(f"[bold]{name}[/]  {_first_line(ProblemSource.find(name).made)}")
+    console.print("Options: equipoise compare PROBLEM --help. One of your own: module:attribute.")
+
+
+def _first_line(thing: object) -> str:
+    return (inspect.getdoc(thing) or "").split("\n")[0]

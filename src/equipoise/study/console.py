@@ -1,0 +1,99 @@
+"""What a study shows in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+from rich.text import Text
+
+from equipoise.problems.problem import OVERALL
+from equipoise.study.results import Run, Study
+from equipoise.study.runner import Job
+from equipoise.study.statistics import Summary
+from equipoise.study.tables import DIVERGED, results_table
+
+
+def plain_console() -> Console:
+    """A console that leaves lines whole and words as they are."""
+    console = Console(highlight=False, soft_wrap=True)
+    return console if console.is_terminal else Console(highlight=False, soft_wrap=True, width=200)
+
+
+class Progress:
+    """Bars with the time left on a terminal; elsewhere, and for each run, a plain line."""
+
+    def __init__(self, console: Console, study: Study, steps: int, jobs: int) -> None:
+        self.console = console
+        self.study = study
+        self.steps = steps
+        self.jobs = jobs
+        self.done = 0
+        self.bars = Bars(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("steps, left"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        self.whole = self.bars.add_task("all runs", total=steps * jobs)
+        self.current = self.bars.add_task("", total=steps)
+
+    def __enter__(self) -> Progress:
+        self.bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.bars.stop()
+
+    def started(self, job: Job, name: str) -> Callable[[], None]:
+        """Show the job; the function that comes back counts its steps."""
+        self.bars.reset(self.current, description=f"{name}, seed {job.seed}")
+
+        def step() -> None:
+            self.bars.advance(self.current)
+            self.bars.advance(self.whole)
+
+        return step
+
+    def finished(self, job: Job, name: str, run: Run, *, trained: bool) -> None:
+        """A line with the run's objective."""
+        self.done += 1
+        self.bars.update(self.whole, completed=self.done * self.steps)
+        self.console.print(f"{self.done}/{self.jobs} {_line(self.study, name, run, trained)}")
+
+
+def _line(study: Study, name: str, run: Run, trained: bool) -> str:
+    place = OVERALL if run.task is None else run.task
+    if run.diverged_at is not None:
+        result = f"diverged at step {run.diverged_at:,}"
+    else:
+        result = f"{study.objective} {run.metrics[study.objective].get(place, float('nan')):.4g}"
+    history = run.history
+    speed = f"{1000 * float(history.seconds_per_step.mean()):.3g} ms a step"
+    return f"{name}, seed {run.seed}: {result}, {speed if trained else 'was there already'}"
+
+
+def summary_table(summary: Summary) -> Table:
+    """The comparison as a table for a terminal, without what only the page has room for."""
+    headings, rows = results_table(summary)
+    shown = [index for index, heading in enumerate(headings) if heading not in ("p", DIVERGED)]
+    table = Table(box=None, pad_edge=False)
+    for heading in ["method", *(headings[index] for index in shown)]:
+        table.add_column(heading, no_wrap=True)
+    for name, cells in rows:
+        styled = [Text(cell.text, "bold" if cell.best else "") for cell in cells]
+        table.add_row(name, *(styled[index] for index in shown))
+    return table

@@ -1,0 +1,127 @@
+"""From a problem's name to the problem: its parameters are the command's options."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import os
+import sys
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import click
+
+from equipoise.errors import UserError
+from equipoise.problems import BUILT_IN
+from equipoise.problems.problem import Problem
+
+
+@dataclass(frozen=True)
+class ProblemSource:
+    """A problem, or a function that makes one of its options."""
+
+    name: str
+    made: Problem | Callable[..., Problem]
+
+    @classmethod
+    def find(cls, name: str) -> ProblemSource:
+        """The source that a built-in name or ``module:attribute`` stands for.
+
+        Raises:
+            UserError: if it cannot be imported, or is neither a problem nor a function.
+        """
+        module_name, _, attribute = BUILT_IN.get(name, name).partition(":")
+        if (here := os.getcwd()) not in sys.path:
+            sys.path.insert(0, here)
+        try:
+            made = getattr(importlib.import_module(module_name), attribute)
+        except ModuleNotFoundError as error:
+            raise UserError(f"{name}: there is no module {error.name!r}") from None
+        except AttributeError:
+            raise UserError(f"{name}: {module_name} has no {attribute!r}") from None
+        if not (isinstance(made, Problem) or callable(made)):
+            raise UserError(f"{name} is neither a Problem nor a function that returns one")
+        return cls(name, made)
+
+    def description(self) -> str:
+        """What it says of itself; the first line stands alone."""
+        text = inspect.getdoc(self.made) if callable(self.made) else None
+        return (text or "A problem of your own.").split("\n\nRaises:")[0]
+
+    def options(self) -> list[click.Option]:
+        """An option for each parameter of the function."""
+        if isinstance(self.made, Problem):
+            return []
+        hints = get_type_hints(self.made, include_extras=True)
+        return [
+            _option(name, parameter.default, hints.get(name, str))
+            for name, parameter in inspect.signature(self.made).parameters.items()
+            if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        ]
+
+    def make(self, values: dict[str, Any]) -> Problem:
+        """The problem of these options."""
+        problem = self.made if isinstance(self.made, Problem) else self.made(**values)
+        if not isinstance(problem, Problem):
+            raise UserError(f"{self.name} must return a Problem, found {type(problem).__name__}")
+        return problem
+
+    def identity(self, values: dict[str, Any]) -> dict[str, Any]:
+        """What tells this problem from others: options, contents of files, own source text."""
+        identity = {
+            name: f"sha256:{_sha256(value)}" if isinstance(value, Path) else value
+            for name, value in values.items()
+        }
+        if self.name not in BUILT_IN:
+            module = sys.modules[self.name.partition(":")[0]]
+            if module.__file__:
+                identity["source"] = f"sha256:{_sha256(Path(module.__file__))}"
+        return identity
+
+
+class _Names(click.ParamType[tuple[str, ...]]):
+    """Names with commas between them."""
+
+    name = "A,B,…"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        return tuple(part.strip() for part in str(value).split(","))
+
+
+def _option(name: str, default: Any, hint: Any) -> click.Option:
+    text = None
+    if get_origin(hint) is Annotated:
+        hint, text = get_args(hint)
+    if get_origin(hint) in (Union, types.UnionType):
+        hint = next(kind for kind in get_args(hint) if kind is not type(None))
+    required = default is inspect.Parameter.empty
+    return click.Option(
+        [f"--{name.replace('_', '-')}"],
+        type=_type(hint),
+        help=text,
+        required=required,
+        default=None if required else default,
+        show_default=default is not None and not required,
+    )
+
+
+def _type(hint: Any) -> Any:
+    if get_origin(hint) is Literal:
+        return click.Choice(get_args(hint))
+    if get_origin(hint) is tuple:
+        return _Names()
+    if hint is Path:
+        return click.Path(path_type=Path)
+    return hint
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

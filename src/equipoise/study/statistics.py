@@ -1,0 +1,311 @@
+"""What the runs of a study say: means with intervals, ranks, paired comparisons, a verdict.
+
+A NaN is never left out of a mean: a method that diverged once has no mean.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from equipoise.problems.problem import OVERALL
+from equipoise.study.results import Run, Study, metrics_table
+
+REFERENCE = "constant"
+"""The method that all others are compared with: equal weights."""
+SINGLE = "single"
+"""The networks that learn one task each."""
+IDEAL = "ideal"
+"""Weights that are known for made-up data only, and so are no method to choose."""
+CONFIDENCE = 0.95
+
+
+class Interval(NamedTuple):
+    """A mean, and half the width of its 95% interval."""
+
+    mean: float
+    half_width: float
+
+    def __str__(self) -> str:
+        mean, half_width = self
+        if math.isnan(half_width):
+            return format_number(mean)
+        if not 1e-6 < half_width < 1e6:
+            return f"{format_number(mean)} ± {half_width:.2g}"
+        decimals = max(0, 1 - math.floor(math.log10(half_width)))
+        return f"{mean:.{decimals}f} ± {half_width:.{decimals}f}"
+
+
+@dataclass(frozen=True)
+class MethodSummary:
+    """What the runs of a method say. Undefined figures are NaN."""
+
+    method: str
+    seeds: int
+    """Number of runs."""
+    diverged: int
+    """How many of them diverged."""
+    metrics: Mapping[str, Interval]
+    """Each metric over all tasks."""
+    mean_rank: float
+    """Mean place on the objective, 1 for the best, as :func:`mean_ranks` has it."""
+    difference: float
+    """How much better than the reference the objective is, by seeds in common; negative: worse."""
+    difference_half_width: float
+    p_value: float
+    """Of the paired t-test of that difference, two-sided."""
+    delta_m: Interval | None
+    """How much better than single-task networks, in percent; ``None`` if there are none."""
+    seconds_per_step: float
+
+    @property
+    def beyond_noise(self) -> bool:
+        """Whether the interval of the difference from the reference leaves out zero."""
+        return abs(self.difference) > self.difference_half_width
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The comparison of all methods, best first."""
+
+    problem: str
+    goals: Mapping[str, str]
+    """As in :class:`Study`: the first metric is the objective."""
+    methods: tuple[MethodSummary, ...]
+
+    @property
+    def objective(self) -> str:
+        """The metric that decides."""
+        return next(iter(self.goals))
+
+
+def mean_interval(values: Sequence[float]) -> Interval:
+    """Mean and half width of its 95% Student t interval, which a single value does not have."""
+    number = len(values)
+    mean = sum(values) / number if number else math.nan
+    if number < 2 or not math.isfinite(mean):
+        return Interval(mean, math.nan)
+    error = np.std(values, ddof=1) / math.sqrt(number)
+    return Interval(mean, float(stats.t.ppf((1 + CONFIDENCE) / 2, number - 1) * error))
+
+
+def objective_by_task(table: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """The rows of :func:`metrics_table` with the objective of single tasks."""
+    return table[(table["metric"] == study.objective) & (table["task"] != OVERALL)]
+
+
+def mean_ranks(table: pd.DataFrame, study: Study) -> pd.Series[float]:
+    """Mean place of each method on the objective, over tasks and the seeds that all methods have.
+
+    Ties share their mean place and NaN comes last; tasks that are NaN for all methods do not count.
+    """
+    rows = objective_by_task(table, study)
+    rows = rows[rows["method"] != SINGLE]
+    methods_with = rows.groupby("seed")["method"].nunique()
+    common = methods_with.index[methods_with == rows["method"].nunique()]
+    wide = rows[rows["seed"].isin(common)].pivot(
+        index=["seed", "task"], columns="method", values="value"
+    )
+    ranks = wide.dropna(how="all").rank(
+        axis="columns", ascending=_sign(study) < 0, na_option="bottom"
+    )
+    mean: pd.Series[float] = ranks.mean()
+    return mean
+
+
+def delta_m(table: pd.DataFrame, study: Study) -> pd.Series[float]:
+    r"""How much better than single-task networks each run is on the objective, in percent.
+
+    .. math:: \Delta m = \frac{100}{n} \sum_k s_k \frac{M_k - S_k}{|S_k|}
+
+    :math:`S_k` is the single-task network of the same seed, or the mean over seeds where that is
+    missing; :math:`s_k = 1` if higher is better, else −1. Tasks that are NaN in all runs do not
+    count. Indexed by method and seed.
+    """
+    rows = objective_by_task(table, study)
+    rows = rows[rows.groupby("task")["value"].transform("count") > 0]
+    alone = rows[rows["method"] == SINGLE]
+    same_seed = alone.set_index(["seed", "task"])["value"].to_dict()
+    any_seed = alone.groupby("task")["value"].agg(_mean).to_dict()
+    rows = rows[rows["method"] != SINGLE]
+    single = np.array(
+        [
+            same_seed.get((seed, task), any_seed.get(task, math.nan))
+            for seed, task in zip(rows["seed"], rows["task"], strict=True)
+        ]
+    )
+    gain = _sign(study) * 100 * (rows["value"] - single) / np.abs(single)
+    mean: pd.Series[float] = gain.groupby([rows["method"], rows["seed"]]).agg(_mean)
+    return mean
+
+
+def summarise(study: Study, runs: Sequence[Run]) -> Summary:
+    """Compare the methods; single-task runs are what Δm is against, and no method themselves."""
+    table = metrics_table(runs)
+    ranks = mean_ranks(table, study)
+    gains = delta_m(table, study) if SINGLE in set(table["method"]) else None
+    by_method: dict[str, list[Run]] = {}
+    for run in runs:
+        if run.method != SINGLE:
+            by_method.setdefault(run.method, []).append(run)
+    reference = by_method.get(REFERENCE, [])
+    rows = [
+        _method_summary(
+            study,
+            own,
+            reference if method != REFERENCE else [],
+            rank=ranks.get(method, math.nan),
+            gains=None if gains is None else gains[gains.index.get_level_values(0) == method],
+        )
+        for method, own in by_method.items()
+    ]
+
+    def place(row: MethodSummary) -> float:
+        mean = row.metrics[study.objective].mean
+        return math.inf if math.isnan(mean) else -_sign(study) * mean
+
+    return Summary(study.problem, dict(study.goals), tuple(sorted(rows, key=place)))
+
+
+def to_json(summary: Summary) -> str:
+    """The summary as strict JSON: what is NaN or infinite is ``null``."""
+    return json.dumps(_plain(asdict(summary)), indent=1, ensure_ascii=False, allow_nan=False)
+
+
+def verdict(summary: Summary) -> str:
+    """What to make of it, in a sentence or two; one more if runs diverged."""
+    if not summary.methods:
+        return "No run has finished yet."
+    diverged = [
+        f"{row.method} in {row.diverged} of {row.seeds} {'run' if row.seeds == 1 else 'runs'}"
+        for row in summary.methods
+        if row.diverged
+    ]
+    return _judgement(summary) + (f" Diverged: {', '.join(diverged)}." if diverged else "")
+
+
+def format_number(value: float) -> str:
+    """Four digits, and a dash for what is undefined."""
+    return "–" if math.isnan(value) else f"{value:#.4g}".rstrip(".")
+
+
+def _judgement(summary: Summary) -> str:
+    objective = summary.objective
+    sound = [
+        row
+        for row in summary.methods
+        if row.method != IDEAL and math.isfinite(row.metrics[objective].mean)
+    ]
+    if not sound:
+        return f"No method came out with a {objective}, so there is nothing to choose from."
+    best, others = sound[0], sound[1:]
+    value = best.metrics[objective]
+    if not others:
+        return f"Only {best.method} can be judged, with {objective} {value}."
+    reference = next((row for row in sound if row.method == REFERENCE), None)
+    if reference is None:
+        return (
+            f"{best.method} has the best {objective}, {value}. Equal weights ({REFERENCE}) have "
+            "none to compare it with, so whether weighting helps remains open."
+        )
+    if best is reference:
+        return f"Equal weights ({REFERENCE}) win with {objective} {value}. {_followers(others)}"
+    return (
+        f"{best.method} has the best {objective}: {value}, against "
+        f"{reference.metrics[objective]} with equal weights ({REFERENCE}). {_lead(best, others)}"
+    )
+
+
+def _followers(others: Sequence[MethodSummary]) -> str:
+    if all(math.isnan(row.difference_half_width) for row in others):
+        return "With fewer than two seeds in common there are no intervals: this may be noise."
+    close = [row.method for row in others if not (row.beyond_noise and row.difference < 0)]
+    if not close:
+        return "Every other method is worse beyond the noise between seeds."
+    return f"Not to be told from them by these seeds: {', '.join(close)}."
+
+
+def _lead(best: MethodSummary, others: Sequence[MethodSummary]) -> str:
+    difference = Interval(best.difference, best.difference_half_width)
+    if math.isnan(difference.half_width):
+        return "With fewer than two seeds in common there is no interval: this may be noise."
+    if best.beyond_noise and best.difference > 0:
+        return f"It is better beyond the noise between seeds, by {difference}."
+    better = [row.method for row in others if row.beyond_noise and row.difference > 0]
+    if better:
+        return (
+            f"Its lead, {difference}, is not beyond the noise between seeds, but that of "
+            f"{', '.join(better)} is."
+        )
+    return (
+        f"Its lead, {difference}, is not beyond the noise between seeds: equal weights may do as "
+        "well."
+    )
+
+
+def _method_summary(
+    study: Study,
+    runs: Sequence[Run],
+    reference: Sequence[Run],
+    rank: float,
+    gains: pd.Series[float] | None,
+) -> MethodSummary:
+    ours, theirs = _overall(runs, study.objective), _overall(reference, study.objective)
+    pairs = [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
+    difference = mean_interval([_sign(study) * (our - their) for our, their in pairs])
+    times = [run.history.seconds_per_step for run in runs if run.history.seconds_per_step.size]
+    return MethodSummary(
+        method=runs[0].method,
+        seeds=len(runs),
+        diverged=sum(run.diverged_at is not None for run in runs),
+        metrics={
+            metric: mean_interval(list(_overall(runs, metric).values())) for metric in study.goals
+        },
+        mean_rank=float(rank),
+        difference=difference.mean,
+        difference_half_width=difference.half_width,
+        p_value=_paired_p_value(pairs),
+        delta_m=None if gains is None else mean_interval(gains.tolist()),
+        seconds_per_step=mean_interval([float(np.median(time)) for time in times]).mean,
+    )
+
+
+def _overall(runs: Sequence[Run], metric: str) -> dict[int, float]:
+    """The metric over all tasks by seed; not every metric has one."""
+    return {run.seed: run.metrics.get(metric, {}).get(OVERALL, math.nan) for run in runs}
+
+
+def _paired_p_value(pairs: Sequence[tuple[float, float]]) -> float:
+    if len(pairs) < 2:
+        return math.nan
+    ours, theirs = zip(*pairs, strict=True)
+    with warnings.catch_warnings():
+        # SciPy warns of differences that are all alike; without any there is no p-value.
+        warnings.simplefilter("ignore")
+        return float(stats.ttest_rel(ours, theirs).pvalue)
+
+
+def _mean(values: pd.Series[float]) -> float:
+    return float(values.mean(skipna=False))
+
+
+def _sign(study: Study) -> int:
+    return 1 if study.goals[study.objective] == "max" else -1
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Interval):
+        return _plain(value._asdict())
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,185 @@
+"""One training loop for every method."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from equipoise.problems.problem import OVERALL, Data, Metrics, Problem, Recipe
+from equipoise.step import Step
+from equipoise.study.results import History, Run
+from equipoise.task.base import TaskWeighting
+
+EVALUATIONS = 10
+"""Times that the network is evaluated during training, evenly spread, the last at the end."""
+
+WEIGHT_ERROR = "loss-weight error"
+"""Metric where ideal weights are known: mean squared distance to them, both of sum n."""
+
+
+def train(
+    problem: Problem,
+    weighting: TaskWeighting,
+    *,
+    seed: int,
+    recipe: Recipe,
+    device: torch.device,
+    method: str,
+    task: str | None = None,
+    on_step: Callable[[], None] = lambda: None,
+) -> Run:
+    """Train a fresh network with one weighting.
+
+    The seed determines the network's start and the order of the batches, so methods with the same
+    seed differ in nothing but their weights, and a run repeats bit for bit on one machine. The
+    random state of the process is left as it was.
+
+    Args:
+        problem: what to learn.
+        weighting: how to weigh it; moved to ``device`` and changed.
+        seed: of this run.
+        recipe: steps, batch size and learning rate.
+        device: where to train.
+        method: the name to record.
+        task: the one task that is learned, to record.
+        on_step: called after each step.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = problem.network().to(device)
+        weighting = weighting.to(device).train()
+        record = _Record(problem, recipe.steps, device)
+        for step in _steps(problem, network, weighting, seed, recipe, device):
+            record.add(step, weighting.weights)
+            on_step()
+            if record.due():
+                record.evaluate(network)
+                if record.diverged_at is not None:
+                    break
+    return record.run(method, seed, task)
+
+
+def _steps(
+    problem: Problem,
+    network: nn.Module,
+    weighting: TaskWeighting,
+    seed: int,
+    recipe: Recipe,
+    device: torch.device,
+) -> Iterator[Step]:
+    """Train step by step, and yield each step after it is done."""
+    shared = tuple(problem.shared(network))
+    optimizer = recipe.optimizer([*network.parameters(), *weighting.parameters()], recipe.lr)
+    batches = _batches(problem.train, recipe.batch_size, torch.Generator().manual_seed(seed))
+    network.train()
+    for _ in range(recipe.steps):
+        step = Step(problem.losses, network, _to(next(batches), device), shared)
+        optimizer.zero_grad()
+        torch.autograd.backward(weighting.weigh(step))
+        if recipe.clip is not None:
+            nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
+        optimizer.step()
+        yield step
+
+
+def _batches(data: Data, size: int, generator: torch.Generator) -> Iterator[Any]:
+    while True:
+        for indices in torch.split(torch.randperm(len(data), generator=generator), size):
+            yield data[indices]
+
+
+def _to(batch: Any, device: torch.device) -> Any:
+    if isinstance(batch, dict):
+        return {name: _to(part, device) for name, part in batch.items()}
+    if isinstance(batch, (tuple, list)):
+        return tuple(_to(part, device) for part in batch)
+    return batch.to(device) if isinstance(batch, Tensor) else batch
+
+
+class _Record:
+    """What a run leaves behind. Nothing is read from the device between evaluations."""
+
+    def __init__(self, problem: Problem, steps: int, device: torch.device) -> None:
+        size = len(problem.tasks)
+        self.problem = problem
+        self.losses = torch.full((steps, size), torch.nan, device=device)
+        self.weights = torch.full((steps, size), torch.nan, device=device)
+        self.finite = torch.ones(steps, dtype=torch.bool, device=device)
+        self.points = {round(steps * (k + 1) / EVALUATIONS) for k in range(EVALUATIONS)} - {0}
+        self.done = 0
+        self.diverged_at: int | None = None
+        self.evaluated_at: list[int] = []
+        self.validation: list[float] = []
+        self.test: list[Metrics] = []
+        self.seconds_per_step: list[float] = []
+        self.clock = time.perf_counter()
+
+    def add(self, step: Step, weights: Tensor) -> None:
+        losses, present = step.losses.detach(), step.counts > 0
+        self.losses[self.done] = torch.where(present, losses, torch.nan)
+        self.weights[self.done] = weights
+        self.finite[self.done] = (losses.isfinite() | ~present).all() & weights.isfinite().all()
+        self.done += 1
+
+    def due(self) -> bool:
+        return self.done in self.points
+
+    def evaluate(self, network: nn.Module) -> None:
+        bad = (~self.finite).nonzero().flatten().tolist()
+        self.diverged_at = bad[0] + 1 if bad else None
+        since = self.done - (self.evaluated_at[-1] if self.evaluated_at else 0)
+        self.seconds_per_step.append((time.perf_counter() - self.clock) / since)
+        network.eval()
+        with torch.no_grad():
+            validation = self.problem.metrics(network, self.problem.validation)
+            self.test.append(self.problem.metrics(network, self.problem.test))
+        network.train()
+        self.validation.append(validation[self.problem.objective][OVERALL])
+        self.evaluated_at.append(self.done)
+        self.clock = time.perf_counter()
+
+    def run(self, method: str, seed: int, task: str | None) -> Run:
+        selected = self._selected()
+        step = self.evaluated_at[selected]
+        metrics = {name: dict(values) for name, values in self.test[selected].items()}
+        if self.problem.ideal_weights is not None:
+            metrics[WEIGHT_ERROR] = {OVERALL: self._weight_error(self.weights[step - 1])}
+        if self.diverged_at is not None:
+            metrics = {name: dict.fromkeys(values, np.nan) for name, values in metrics.items()}
+        if task is not None:
+            metrics = {
+                name: {task: values[task]} for name, values in metrics.items() if task in values
+            }
+        objective = self.problem.objective
+        return Run(
+            method=method,
+            seed=seed,
+            task=task,
+            selected_step=step,
+            diverged_at=self.diverged_at,
+            metrics=metrics,
+            history=History(
+                losses=self.losses[: self.done].cpu().numpy(),
+                weights=self.weights[: self.done].cpu().numpy(),
+                evaluated_at=np.array(self.evaluated_at, np.float32),
+                validation=np.array(self.validation, np.float32),
+                test=np.array([each[objective][OVERALL] for each in self.test], np.float32),
+                seconds_per_step=np.array(self.seconds_per_step, np.float32),
+            ),
+        )
+
+    def _selected(self) -> int:
+        """The evaluation with the best validation objective; the last, where none is a number."""
+        sign = 1 if self.problem.goals[self.problem.objective] == "max" else -1
+        scores = sign * np.array(self.validation)
+        return int(np.nanargmax(scores)) if np.isfinite(scores).any() else len(scores) - 1
+
+    def _weight_error(self, weights: Tensor) -> float:
+        ideal = torch.tensor(self.problem.ideal_weights)
+        weights = weights.cpu()
+        return float((len(ideal) * weights / weights.sum() - ideal).square().mean())

@@ -1,0 +1,110 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from study.toy import toy
+
+from equipoise.errors import UserError
+from equipoise.study.results import (
+    Study,
+    metrics_table,
+    open_study,
+    read_run,
+    read_runs,
+    read_study,
+    run_folder,
+    write_run,
+)
+
+STUDY = Study(
+    problem="toy",
+    options={"size": 3, "names": ("a", "b")},
+    recipe={"steps": 20, "batch_size": 16, "lr": 0.05},
+    tasks=("a", "b"),
+    goals={"error": "min"},
+    notes=("2 rows left out",),
+)
+
+
+@pytest.fixture
+def run():
+    from study.test_train import trained
+
+    return trained(toy(), steps=4)
+
+
+def test_a_study_comes_back(tmp_path):
+    open_study(tmp_path / "out", STUDY)
+    open_study(tmp_path / "out", STUDY)
+    assert read_study(tmp_path / "out") == replace(STUDY, options={"size": 3, "names": ["a", "b"]})
+
+
+def test_another_configuration_is_refused_with_what_differs(tmp_path):
+    open_study(tmp_path, STUDY)
+    before = (tmp_path / "study.json").read_bytes()
+    with pytest.raises(UserError, match=r"recipe lr 0\.05 there, 0\.1 now"):
+        open_study(tmp_path, replace(STUDY, recipe={**STUDY.recipe, "lr": 0.1}))
+    assert (tmp_path / "study.json").read_bytes() == before
+
+
+def test_a_folder_of_something_else_is_refused_untouched(tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(UserError, match="something other than a study"):
+        open_study(tmp_path, STUDY)
+    with pytest.raises(UserError, match="something other than a study"):
+        open_study(tmp_path / "thesis.tex", STUDY)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"problem": 1}'])
+def test_a_damaged_study_is_said_to_be(tmp_path, text):
+    (tmp_path / "study.json").write_text(text)
+    with pytest.raises(UserError, match=r"study\.json"):
+        read_study(tmp_path)
+
+
+def test_a_folder_without_a_study(tmp_path):
+    with pytest.raises(UserError, match="holds no study"):
+        read_study(tmp_path / "nowhere")
+
+
+def test_a_run_comes_back(tmp_path, run):
+    folder = run_folder(tmp_path, "slaw", 0, None)
+    write_run(folder, run)
+    back = read_run(folder)
+    assert replace(back, history=run.history) == run
+    for name, array in vars(run.history).items():
+        assert np.array_equal(vars(back.history)[name], array, equal_nan=True)
+    assert [each.method for each in read_runs(tmp_path)] == ["slaw"]
+
+
+def test_a_run_is_written_whole_or_not_at_all(tmp_path, run, monkeypatch):
+    def fail(*args, **kwargs):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(json, "dumps", fail)
+    folder = run_folder(tmp_path, "slaw", 0, None)
+    with pytest.raises(OSError, match="disk full"):
+        write_run(folder, run)
+    assert not list(folder.parent.iterdir())
+
+
+def test_a_run_that_is_being_written_is_not_read(tmp_path, run):
+    folder = run_folder(tmp_path, "slaw", 0, None)
+    write_run(folder, run)
+    folder.rename(folder.parent / ".unfinished-x")
+    assert read_runs(tmp_path) == []
+
+
+def test_the_table_has_a_row_for_every_figure(run):
+    table = metrics_table([run])
+    assert list(table.columns) == ["method", "seed", "task", "metric", "value"]
+    assert set(table.task) == {"a", "b", "all"}
+    assert table.value.tolist() == list(run.metrics["error"].values())
+
+
+def test_no_name_of_a_task_is_in_a_path(tmp_path):
+    folder = run_folder(tmp_path, "single", 0, 3)
+    assert folder == tmp_path / "runs" / "single-3" / "seed-0"
+    assert run_folder(tmp_path, "torchjd/PCGrad", 0, None).parent.parent == tmp_path / "runs"

@@ -1,0 +1,226 @@
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from equipoise.study.results import History, Run, Study, metrics_table
+from equipoise.study.statistics import (
+    Interval,
+    delta_m,
+    mean_interval,
+    mean_ranks,
+    summarise,
+    to_json,
+    verdict,
+)
+
+NAN = math.nan
+
+
+def study(goal: str = "max", tasks: tuple[str, ...] = ("a", "b")) -> Study:
+    return Study("toy", {}, {}, tasks, {"score": goal}, ())
+
+
+def run(
+    method: str,
+    seed: int,
+    values: dict[str, float],
+    *,
+    task: str | None = None,
+    diverged_at: int | None = None,
+    seconds: tuple[float, ...] = (0.5,),
+) -> Run:
+    empty = np.empty(0, np.float32)
+    history = History(empty, empty, empty, empty, empty, np.array(seconds, np.float32))
+    return Run(method, seed, task, 1, diverged_at, {"score": values}, history)
+
+
+def overall(scores: dict[str, list[float]]) -> list[Run]:
+    """A run for each seed of each method, with nothing but the objective over all tasks."""
+    return [
+        run(method, seed, {"all": value}, diverged_at=3 if math.isnan(value) else None)
+        for method, values in scores.items()
+        for seed, value in enumerate(values)
+    ]
+
+
+def by_method(goal: str, runs: list[Run]) -> dict[str, Any]:
+    return {row.method: row for row in summarise(study(goal), runs).methods}
+
+
+@pytest.mark.parametrize("values", [[1.0, 2.0], [0.3, -4.0, 1e3, 7.5], [5.0, 5.0, 5.0]])
+def test_interval_is_student_s(values):
+    mean, half_width = mean_interval(values)
+    assert mean == pytest.approx(np.mean(values))
+    if stats.sem(values) == 0:
+        assert half_width == 0
+    else:
+        low, high = stats.t.interval(
+            0.95, len(values) - 1, loc=np.mean(values), scale=stats.sem(values)
+        )
+        assert (mean - half_width, mean + half_width) == pytest.approx((low, high))
+
+
+def test_interval_of_one_value_has_no_width_and_of_none_no_mean():
+    assert mean_interval([3.0]) == pytest.approx((3, NAN), nan_ok=True)
+    assert all(map(math.isnan, mean_interval([])))
+
+
+@pytest.mark.parametrize("values", [[1.0, NAN], [NAN], [math.inf, -math.inf]])
+def test_interval_hides_no_nan(values):
+    assert all(map(math.isnan, mean_interval(values)))
+
+
+@pytest.mark.parametrize(
+    ("interval", "text"),
+    [
+        (Interval(0.76342, 0.00049), "0.76342 ± 0.00049"),
+        (Interval(0.76342, 0.0103), "0.763 ± 0.010"),
+        (Interval(12345.6, 123.4), "12346 ± 123"),
+        (Interval(0.5, 0.0), "0.5000 ± 0"),
+        (Interval(2e-9, 1e-9), "2.000e-09 ± 1e-09"),
+        (Interval(0.5, NAN), "0.5000"),
+        (Interval(NAN, NAN), "–"),
+    ],
+)
+def test_intervals_read_well(interval, text):
+    assert str(interval) == text
+
+
+def test_ranks_by_hand():
+    runs = [
+        # Task a: x best, y and z tie. Task b: z best, x, y diverged. Task c: undefined for all.
+        run("x", 0, {"a": 0.9, "b": 0.2, "c": NAN, "all": 0.5}),
+        run("y", 0, {"a": 0.5, "b": NAN, "c": NAN, "all": 0.5}),
+        run("z", 0, {"a": 0.5, "b": 0.3, "c": NAN, "all": 0.5}),
+        run("single", 0, {"a": 1.0}, task="a"),
+        # Only some methods have this seed.
+        run("x", 1, {"a": 0.1, "b": 0.1, "c": NAN, "all": 0.1}),
+    ]
+    ranks = mean_ranks(metrics_table(runs), study("max"))
+    assert ranks.to_dict() == {"x": (1 + 2) / 2, "y": (2.5 + 3) / 2, "z": (2.5 + 1) / 2}
+
+
+def test_lower_is_better_where_the_goal_says_so():
+    runs = [run("x", 0, {"a": 0.9}), run("y", 0, {"a": 0.5})]
+    assert mean_ranks(metrics_table(runs), study("min")).to_dict() == {"x": 2, "y": 1}
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_delta_m_by_hand(sign):
+    runs = [
+        run("x", 0, {"a": 0.6, "b": -3.0, "c": NAN, "all": 0.0}),
+        run("x", 1, {"a": 0.9, "b": -1.0, "c": NAN, "all": 0.0}),
+        run("single", 0, {"a": 0.5}, task="a"),
+        run("single", 1, {"a": 0.6}, task="a"),
+        run("single", 0, {"b": -2.0}, task="b"),  # seed 1 is missing, so 0 stands in for it
+        run("single", 0, {"c": NAN}, task="c"),
+    ]
+    gains = delta_m(metrics_table(runs), study("max" if sign > 0 else "min"))
+    first, second = 100 * (0.2 - 0.5) / 2, 100 * (0.5 + 0.5) / 2
+    assert gains["x", 0] == pytest.approx(sign * first)
+    assert gains["x", 1] == pytest.approx(sign * second)
+    summary = by_method("max" if sign > 0 else "min", runs)["x"]
+    assert summary.delta_m == pytest.approx(mean_interval([sign * first, sign * second]))
+
+
+def test_delta_m_hides_neither_a_diverged_run_nor_a_missing_single_one():
+    runs = [
+        run("x", 0, {"a": 0.6, "b": 0.6}),
+        run("x", 1, {"a": NAN, "b": NAN}, diverged_at=1),
+        run("single", 0, {"a": 0.5}, task="a"),
+        run("single", 0, {"b": 0.5}, task="b"),
+    ]
+    assert delta_m(metrics_table(runs), study())["x", 0] == pytest.approx(20)
+    assert math.isnan(by_method("max", runs)["x"].delta_m.mean)
+    assert math.isnan(delta_m(metrics_table(runs[:3]), study())["x", 0])
+
+
+@pytest.mark.parametrize(("goal", "sign"), [("max", 1), ("min", -1)])
+def test_comparison_is_paired_by_seed_and_positive_if_better(goal, sign):
+    scores = {"constant": [0.5, 0.7, 0.6], "slaw": [0.58, 0.81, 0.66, 99.0]}
+    row = by_method(goal, overall(scores))["slaw"]
+    ours, theirs = np.array(scores["slaw"][:3]), np.array(scores["constant"])
+    low, high = stats.ttest_rel(ours, theirs).confidence_interval(0.95)
+    assert row.difference == pytest.approx(sign * (low + high) / 2)
+    assert row.difference_half_width == pytest.approx((high - low) / 2)
+    assert row.p_value == pytest.approx(stats.ttest_rel(ours, theirs).pvalue)
+    assert row.beyond_noise == (row.p_value < 0.05)
+    assert row.seeds == 4
+
+
+@pytest.mark.parametrize(
+    ("ours", "p"), [([0.5], NAN), ([0.5, 0.7], NAN), ([0.6, 0.8], 0.0), ([0.6, NAN], NAN)]
+)
+def test_comparisons_without_spread_or_pairs_are_quiet(ours, p):
+    row = by_method("max", overall({"constant": [0.5, 0.7], "slaw": ours}))["slaw"]
+    assert row.p_value == pytest.approx(p, abs=1e-9, nan_ok=True)
+
+
+def test_summary_of_a_method():
+    runs = [
+        run("slaw", 0, {"all": 0.4, "a": 0.4}, seconds=(0.1, 0.2, 9.0)),
+        run("slaw", 1, {"all": 0.6, "a": 0.6}, seconds=(0.4,)),
+        run("slaw", 2, {"all": 0.5, "a": 0.5}, seconds=()),
+    ]
+    (row,) = summarise(study(), runs).methods
+    assert row.metrics == {"score": pytest.approx(mean_interval([0.4, 0.5, 0.6]))}
+    assert row.seconds_per_step == pytest.approx(0.3)
+    assert (row.method, row.seeds, row.diverged, row.mean_rank) == ("slaw", 3, 0, 1)
+    assert row.delta_m is None
+    assert math.isnan(row.difference)
+    assert not row.beyond_noise
+
+
+@pytest.mark.parametrize(("goal", "order"), [("max", "cab"), ("min", "bac")])
+def test_best_first_and_diverged_last(goal, order):
+    scores = {"d": [1.0, NAN], "a": [2.0, 2.0], "b": [1.0, 1.0], "c": [3.0, 3.0]}
+    rows = summarise(study(goal), overall(scores)).methods
+    assert [row.method for row in rows] == [*order, "d"]
+    assert rows[-1].diverged == 1
+
+
+def test_json_is_strict():
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    runs = overall({"constant": [0.5], "slaw": [NAN], "dwa": [math.inf]})
+    runs.append(run("single", 0, {"a": 0.5}, task="a"))
+    found = json.loads(to_json(summarise(study(), runs)), parse_constant=refuse)
+    rows = {row["method"]: row for row in found["methods"]}
+    assert rows["constant"]["metrics"] == {"score": {"mean": 0.5, "half_width": None}}
+    assert rows["slaw"]["metrics"]["score"]["mean"] is None
+    assert rows["slaw"]["diverged"] == 1
+    assert found["goals"] == {"score": "max"}
+
+
+CLEAR = [0.80, 0.81, 0.82]
+NOISE = [0.50, 0.75, 0.60]
+EQUAL = [0.60, 0.61, 0.62]
+
+
+@pytest.mark.parametrize(
+    ("scores", "said"),
+    [
+        ({}, "No run has finished yet."),
+        ({"slaw": [NAN]}, "nothing to choose from. Diverged: slaw in 1 of 1 run."),
+        ({"slaw": CLEAR}, "Only slaw can be judged"),
+        ({"slaw": CLEAR, "dwa": EQUAL}, "whether weighting helps remains open"),
+        ({"slaw": CLEAR, "constant": EQUAL}, "slaw has the best score: 0.810"),
+        ({"slaw": CLEAR, "constant": EQUAL}, "better beyond the noise between seeds, by 0.2000 ±"),
+        ({"slaw": NOISE, "constant": EQUAL}, "equal weights may do as well"),
+        ({"slaw": [0.6], "constant": [0.5]}, "no interval: this may be noise"),
+        ({"slaw": [0.5], "constant": [0.6]}, "no intervals: this may be noise"),
+        ({"slaw": EQUAL, "constant": CLEAR}, "Equal weights (constant) win with score 0.810"),
+        ({"slaw": EQUAL, "constant": CLEAR}, "Every other method is worse beyond the noise"),
+        ({"slaw": [0.7, 0.9, 0.8], "constant": CLEAR}, "Not to be told from them by these seeds"),
+        ({"x": [0.5, 0.9, 0.7], "slaw": [0.63, 0.64, 0.66], "constant": EQUAL}, "that of slaw is"),
+        ({"ideal": [0.99] * 3, "slaw": CLEAR, "constant": EQUAL}, "slaw has the best score"),
+        ({"famo": [0.9, NAN, 0.9], "constant": CLEAR, "dwa": EQUAL}, "Diverged: famo in 1 of 3"),
+    ],
+)
+def test_verdict(scores, said):
+    assert said in verdict(summarise(study(), overall(scores)))

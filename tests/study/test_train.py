@@ -1,0 +1,126 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from study.toy import blows_up, toy
+from torch import nn
+
+from equipoise import SLAW, Constant, Uncertainty
+from equipoise.study.train import train
+
+
+def trained(problem=None, weighting=None, seed=0, **recipe):
+    problem = problem or toy()
+    return train(
+        problem,
+        weighting or SLAW(problem.tasks),
+        seed=seed,
+        recipe=replace(problem.recipe, **recipe),
+        device=torch.device("cpu"),
+        method="slaw",
+    )
+
+
+def same(one, other):
+    return one.metrics == other.metrics and all(
+        np.array_equal(vars(one.history)[name], vars(other.history)[name], equal_nan=True)
+        for name in vars(one.history)
+        if name != "seconds_per_step"
+    )
+
+
+def test_a_run_repeats_bit_for_bit_whatever_the_process_drew_before():
+    first = trained()
+    torch.rand(7)
+    assert same(first, trained())
+    assert not same(first, trained(seed=1))
+
+
+def test_the_random_state_of_the_process_is_left_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    trained()
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_it_is_the_plain_loop():
+    problem = toy(network=lambda: nn.Linear(3, 2), shared=lambda network: network.parameters())
+    run = trained(problem, Constant(2), steps=10)
+
+    torch.manual_seed(0)
+    network = nn.Linear(3, 2)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.05)
+    generator = torch.Generator().manual_seed(0)
+    order = [torch.randperm(50, generator=generator).split(16) for _ in range(3)]
+    for indices in [part for epoch in order for part in epoch][:10]:
+        inputs, targets, mask = problem.train[indices]
+        loss = sum(
+            (network(inputs)[mask[:, k], k] - targets[mask[:, k], k]).square().mean()
+            for k in range(2)
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    expected = problem.metrics(network, problem.test)["error"]
+    assert run.metrics["error"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_gradients_are_clipped():
+    tiny = toy(recipe=replace(toy().recipe, clip=1e-12, optimizer=torch_sgd))
+    run = trained(tiny, Constant(2))
+    assert np.ptp(run.history.test) == pytest.approx(0, abs=1e-6)
+
+
+def torch_sgd(parameters, lr):
+    return torch.optim.SGD(parameters, lr=lr)
+
+
+def test_learned_weights_are_learned():
+    run = trained(weighting=Uncertainty(2), steps=20)
+    assert np.ptp(run.history.weights[:, 1]) > 0.1
+
+
+def test_the_step_is_chosen_on_the_validation_part_alone():
+    scores = iter([5.0, 1.0, 3.0, 2.0, 1.0, 3.0] * 4)
+
+    def metrics(network, data):
+        return {"error": {"all": next(scores) if data is problem.validation else 100.0}}
+
+    problem = toy(metrics=metrics)
+    run = trained(problem, steps=10)
+    assert run.history.validation.tolist() == [5, 1, 3, 2, 1, 3, 5, 1, 3, 2]
+    assert run.selected_step == 2
+    assert run.metrics["error"]["all"] == 100
+
+
+def test_history_has_every_step_and_evaluation():
+    run = trained(steps=20)
+    assert run.history.losses.shape == run.history.weights.shape == (20, 2)
+    assert run.history.evaluated_at.tolist() == list(range(2, 21, 2))
+    assert trained(steps=3).history.evaluated_at.tolist() == [1, 2, 3]
+    weighting = SLAW(2)
+    torch.testing.assert_close(
+        torch.from_numpy(trained(weighting=weighting, steps=5).history.weights[-1]),
+        weighting.weights,
+    )
+
+
+def test_a_task_without_labels_in_a_batch_is_recorded_as_absent():
+    run = trained(batch_size=1, steps=30)
+    assert np.isnan(run.history.losses[:, 1]).any()
+    assert not np.isnan(run.history.losses[:, 0]).any()
+    assert run.diverged_at is None
+
+
+def test_divergence_is_shown():
+    run = trained(toy(losses=blows_up), steps=20)
+    assert run.diverged_at == 1
+    assert len(run.history.losses) == 2
+    assert np.isnan(run.metrics["error"]["all"])
+
+
+def test_loss_weight_error():
+    run = trained(toy(ideal_weights=[1.5, 0.5]), Constant(2))
+    assert run.metrics["loss-weight error"]["all"] == pytest.approx(0.25)

@@ -1,0 +1,106 @@
+"""Two processes must weigh as one process does on the whole batch."""
+
+import datetime
+import os
+
+import pytest
+import torch
+import torch.distributed as dist
+from tiny import METHODS, Tiny, run
+
+from equipoise.losses import task_losses
+from equipoise.moments import whole_batch
+
+NAMES = ("a", "b", "c")
+TIMES, UNLABELLED, EMPTY, SPOILT = range(9), 2, 3, 5
+WHOLE, SHARES = slice(0, 8), (slice(0, 5), slice(5, 8))
+
+# Losses and counts of two processes, and of both: the counts are beyond float16, and where one
+# has no label it does not matter what its loss is.
+PARTS = (
+    (torch.tensor([1.0, 2.0, 3.0, torch.nan], dtype=torch.float16), torch.tensor([90000, 5, 0, 0])),
+    (
+        torch.tensor([2.0, torch.inf, torch.nan, 1.0], dtype=torch.float16),
+        torch.tensor([10000, 1, 0, 2]),
+    ),
+)
+SUM = torch.tensor([[1.1, torch.inf, 0.0, 1.0], [100000, 6, 0, 2]])
+
+
+def batch(network, time, rows):
+    """Losses and label counts of some rows of a batch; the counts are uneven."""
+    losses = network.sample_losses(time)
+    mask = torch.rand(losses.shape, generator=torch.Generator().manual_seed(time)) < 0.7
+    mask[0] = True
+    if time == UNLABELLED:
+        mask[SHARES[1], 1] = False
+    if time == EMPTY:
+        mask[SHARES[1]] = False
+        if rows == SHARES[1]:
+            return {}, None
+    if time == SPOILT:
+        mask[6, 0] = True
+        spoilt = torch.zeros_like(mask)
+        spoilt[6, 0] = True  # on one process, and with a gradient that is finite
+        losses = torch.where(spoilt, losses + torch.nan, losses)
+    return task_losses(losses[rows], mask[rows])
+
+
+def histories(rows):
+    weights = {}
+    for method in METHODS:
+        network = Tiny()
+        weights[method.__name__] = run(
+            method(NAMES, initial=(1.0, 2.0, 0.5)),
+            TIMES,
+            network=network,
+            edit=lambda _, time, network=network: batch(network, time, rows),
+        )
+    return weights
+
+
+def work(rank, folder):
+    torch.set_num_threads(1)
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{folder}/rendezvous",
+        rank=rank,
+        world_size=2,
+        timeout=datetime.timedelta(seconds=60),
+    )
+    results = histories(SHARES[rank])
+    results["whole batch"] = torch.stack(whole_batch(*PARTS[rank]))
+    torch.save(results, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ranks")
+    torch.multiprocessing.spawn(work, (folder,), nprocs=2)
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return histories(WHOLE)
+
+
+@pytest.mark.parametrize("name", [method.__name__ for method in METHODS])
+def test_two_processes_are_one(name, ranks, whole):
+    assert torch.equal(ranks[0][name], ranks[1][name])
+    torch.testing.assert_close(ranks[0][name], whole[name], rtol=1e-4, atol=0)
+    assert ranks[0][name].isfinite().all()
+
+
+def test_whole_batch(ranks):
+    for results in ranks:
+        torch.testing.assert_close(results["whole batch"], SUM)
+
+
+def test_whole_batch_of_one_process_is_its_own():
+    losses, counts = PARTS[0]
+    found = whole_batch(losses, counts)
+    assert found[0] is losses
+    assert found[1] is counts
