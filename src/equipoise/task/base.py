@@ -125,10 +125,6 @@ class TaskWeighting(nn.Module):
                 "not finite: " + ", ".join(f"loss of task {name!r} is {loss}" for name, loss in bad)
             )
 
-    def _total(self, losses: Tensor) -> Tensor:
-        # A copy, since the next call overwrites the weights, perhaps before this one's backward().
-        return (self.weights * losses).sum()
-
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> TaskWeighting:
         """Move and cast as any module, but never below float32: statistics need the digits."""
 
@@ -162,9 +158,11 @@ class LossWeighting(TaskWeighting):
             FloatingPointError: for a non-finite loss, with ``nonfinite="raise"``.
         """
         values, counts = self._read(losses, mask)
-        if self.training:
-            self._weights.copy_(self._update(values.detach(), counts))
-        return self._total(values)
+        if not self.training:
+            return _total(self.weights, values)
+        weights = self._update(values.detach(), counts)
+        self._weights.copy_(weights)
+        return _total(weights, values)
 
     def weigh(self, step: Step) -> Tensor:
         """The scalar for a :class:`~equipoise.Step`."""
@@ -198,10 +196,12 @@ class GradientWeighting(TaskWeighting):
             FloatingPointError: for a non-finite loss, with ``nonfinite="raise"``.
         """
         values, counts = self._read(losses, mask)
-        if self.training:
-            norms = gradient_norms(values, shared, counts).to(self._weights.dtype)
-            self._weights.copy_(self._update(values.detach(), counts, norms))
-        return self._total(values)
+        if not self.training:
+            return _total(self.weights, values)
+        norms = gradient_norms(values, shared, counts).to(self._weights.dtype)
+        weights = self._update(values.detach(), counts, norms)
+        self._weights.copy_(weights)
+        return _total(weights, values)
 
     def weigh(self, step: Step) -> Tensor:
         """The scalar for a :class:`~equipoise.Step`."""
@@ -213,16 +213,20 @@ class GradientWeighting(TaskWeighting):
         raise NotImplementedError
 
 
-def inverse_weights(sizes: Tensor, measured: Tensor, initial: Tensor) -> Tensor:
-    r"""Weights :math:`\propto 1/s_k` for the measured tasks, in place of their initial ones.
+def _total(weights: Tensor, losses: Tensor) -> Tensor:
+    # `weights` must be no buffer: the next call may overwrite that before this one's backward().
+    return (weights * losses).sum()
 
-    Together the measured tasks keep the sum of their initial weights; the others keep theirs.
-    All arguments are ``(tasks,)``; ``sizes`` is
-    not 0, also where not measured.
+
+def inverse_weights(inverse: Tensor, measured: Tensor, initial: Tensor) -> Tensor:
+    r"""Weights :math:`\propto` ``inverse`` for the measured tasks, in place of their initial ones.
+
+    Together the measured tasks keep the sum of their initial weights; the others keep theirs. All
+    arguments are ``(tasks,)``; ``inverse`` is finite, also where not measured.
     """
-    inverse = measured / sizes
+    inverse = measured * inverse
     share = (measured * initial).sum() / inverse.sum()
-    return torch.where(measured, inverse * share, initial)
+    return torch.where(measured, share * inverse, initial)
 
 
 def _initial_weights(initial: Initial | None, tasks: tuple[str, ...]) -> Tensor:

@@ -58,4 +58,4 @@ class InverseGradientNorm(GradientWeighting):
         usable = losses.isfinite() & norms.isfinite() & (norms > 0)
         self.norms.copy_(torch.where(usable, norms, self.norms))
         known = self.norms > 0
-        return inverse_weights(torch.where(known, self.norms, 1), known, self.initial)
+        return inverse_weights(1 / torch.where(known, self.norms, 1), known, self.initial)

@@ -83,16 +83,16 @@ class SLAW(LossWeighting):
 
     def _update(self, losses: Tensor, counts: Tensor | None) -> Tensor:
         self.moments.update(losses, counts)
-        spread = self.moments.variance.sqrt()
-        size = self.moments.mean.abs()
-        resolution = max(torch.finfo(losses.dtype).eps, torch.finfo(spread.dtype).eps)
-        measured = (self.moments.updates > self.warmup) & (spread > resolution * size)
+        mean, variance = self.moments.mean, self.moments.variance
+        resolution = max(torch.finfo(losses.dtype).eps, torch.finfo(mean.dtype).eps)
+        resolved = variance > (resolution * mean).square()
+        measured = resolved & (self.moments.updates > self.warmup)
         if self.floor == "relative":
-            tiny = torch.finfo(spread.dtype).tiny  # for a loss that is 0
-            spread = spread.maximum((_RELATIVE_FLOOR * size).clamp(min=tiny))
-        else:
-            spread = spread.clamp(min=self.floor)
-        weights = inverse_weights(spread, measured, self.initial)
+            variance = variance.maximum((_RELATIVE_FLOOR * mean).square())
+        lowest = 0.0 if self.floor == "relative" else self.floor**2
+        # A normal number at least, so that the inverse is finite.
+        variance = variance.clamp(min=max(lowest, torch.finfo(mean.dtype).tiny))
+        weights = inverse_weights(variance.rsqrt(), measured, self.initial)
         return weights if self.bounds is None else _bounded(weights, *self.bounds)
 
     def _checked(self, bounds: tuple[float, float]) -> tuple[float, float]:
