@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 
-class UserError(Exception):
+class UserError(ValueError):
     """One sentence that says what was wrong, with which file, column, task or option; what to do.
 
     The command line shows it without a traceback.

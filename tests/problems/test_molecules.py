@@ -304,7 +304,7 @@ def test_network(write):
     assert network.heads.weight.shape == (2, 100)
 
 
-def test_binary_losses_equal_a_loop_over_pairs(write):
+def testbinary_losses_equal_a_loop_over_pairs(write):
     toxic = [("1", "", "0", "0", "0")[row % 5] for row in range(SIZE)]
     problem = molecules(write(table(toxic=toxic)))
     network = _double(problem)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from equipoise import SLAW, InverseGradientNorm
 from equipoise.errors import UserError
 from equipoise.problems.mtregression import mtregression
 from equipoise.step import Step
@@ -37,7 +38,7 @@ def test_data_follow_the_equation(problem):
 
 
 def test_tasks_share_a_base(problem):
-    inputs, targets = problem.test[torch.arange(1_000)]
+    _, targets = problem.test[torch.arange(1_000)]
     unit = targets / torch.arange(1.0, 11)[:, None]
     both = torch.corrcoef(torch.stack([unit[:, 0].flatten(), unit[:, 1].flatten()]))
     assert both[0, 1] > 0.8
@@ -89,3 +90,27 @@ def test_same_seed_same_data():
 def test_one_task_is_refused():
     with pytest.raises(UserError, match="--tasks"):
         mtregression(tasks=1)
+
+
+def test_slaw_estimates_the_exact_weights(problem):
+    """The paper's check of its estimate, at random steps of a run."""
+    torch.manual_seed(0)
+    network, slaw, exact = problem.network(), SLAW(10), InverseGradientNorm(10)
+    shared = list(problem.shared(network))
+    optimizer = problem.recipe.optimizer(network.parameters(), problem.recipe.lr)
+    checked = set((100 + torch.randperm(900)[:20]).tolist())
+    pairs = []
+    for number in range(max(checked) + 1):
+        batch = problem.train[torch.randint(9_000, (304,))]
+        step = Step(problem.losses, network, batch, shared)
+        optimizer.zero_grad()
+        total = slaw.weigh(step)
+        if number in checked:
+            exact.weigh(step)
+            pairs.append(torch.stack([slaw.weights, exact.weights]))
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 0.5)
+        optimizer.step()
+    logarithms = torch.cat(pairs, 1).log()
+    assert logarithms.shape == (2, 200)
+    assert torch.corrcoef(logarithms)[0, 1] > 0.95

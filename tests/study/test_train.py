@@ -7,6 +7,7 @@ from study.toy import blows_up, toy
 from torch import nn
 
 from equipoise import SLAW, Constant, Uncertainty
+from equipoise.errors import UserError
 from equipoise.study.train import train
 
 
@@ -124,3 +125,18 @@ def test_divergence_is_shown():
 def test_loss_weight_error():
     run = trained(toy(ideal_weights=[1.5, 0.5]), Constant(2))
     assert run.metrics["loss-weight error"]["all"] == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"losses": lambda network, batch: (network(batch[0])[:, :1], None)}, "one column a task"),
+        ({"losses": lambda network, batch: (network(batch[0]).mean(), None)}, "one column a task"),
+        ({"losses": lambda network, batch: (network(batch[0]), batch[2].float())}, "boolean"),
+        ({"metrics": lambda network, data: {"eror": {"all": 1.0}}}, "must give 'error'"),
+        ({"metrics": lambda network, data: {"error": {"a": 1.0}}}, "for 'all'"),
+    ],
+)
+def test_a_problem_that_does_not_keep_its_word_is_told(changes, words):
+    with pytest.raises(UserError, match=words):
+        trained(toy(**changes))

@@ -1,4 +1,6 @@
-"""A problem that trains in a blink: two linear targets of different scale, one partly unlabelled."""
+"""A problem that trains in a blink: two linear targets of different scale, labels missing."""
+
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -24,7 +26,7 @@ def toy(**changes):
         values = errors(network, data)
         return {"error": {"a": values[0].item(), "b": values[1].item(), "all": values.sum().item()}}
 
-    fields = dict(
+    usual = Problem(
         tasks=["a", "b"],
         train=samples(50),
         validation=samples(20),
@@ -41,7 +43,7 @@ def toy(**changes):
             optimizer=lambda parameters, lr: torch.optim.Adam(parameters, lr=lr),
         ),
     )
-    return Problem(**{**fields, **changes})
+    return replace(usual, **changes)
 
 
 class Network(nn.Module):

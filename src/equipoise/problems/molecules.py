@@ -118,7 +118,7 @@ def molecules(
 
     if kind == "binary":
         scale = np.ones(len(names))
-        losses = _binary_losses(values[train])
+        losses = binary_losses(values[train])
     else:
         scale = np.nanstd(values[train], 0)
         values = (values - np.nanmean(values[train], 0)) / scale
@@ -190,7 +190,7 @@ def _trunk(network: nn.Module) -> Iterable[nn.Parameter]:
     return network.trunk.parameters()
 
 
-def _binary_losses(labels: NDArray[np.float64]) -> LossFunction:
+def binary_losses(labels: NDArray[np.float64]) -> LossFunction:
     """Cross-entropy with both classes of ``labels`` ``(samples, tasks)`` of the same weight."""
     counts = np.stack([(labels == 0).sum(0), (labels == 1).sum(0)])
     weights = torch.from_numpy((counts.sum(0) / (2 * counts)).astype(np.float32))

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from equipoise.errors import UserError
 from equipoise.losses import task_names
 from equipoise.step import LossFunction
 
@@ -77,14 +78,17 @@ class Problem:
     """Texts to put beside the results, by file name."""
 
     def __post_init__(self) -> None:
-        names = task_names(self.tasks)
+        try:
+            names = task_names(self.tasks)
+        except (TypeError, ValueError) as error:
+            raise UserError(str(error)) from None
         if OVERALL in names:
-            raise ValueError(f"a task cannot be called {OVERALL!r}, which stands for all of them")
+            raise UserError(f"a task cannot be called {OVERALL!r}, which stands for all of them")
         if not self.goals or not set(self.goals.values()) <= {"min", "max"}:
-            raise ValueError("goals must give each metric, one at least, as 'min' or 'max'")
+            raise UserError("goals must give each metric, one at least, as 'min' or 'max'")
         for part in ("train", "validation", "test"):
             if not len(getattr(self, part)):
-                raise ValueError(f"the {part} part of the problem has no samples")
+                raise UserError(f"the {part} part of the problem has no samples")
 
     @property
     def objective(self) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from equipoise.errors import UserError
 from equipoise.problems.problem import OVERALL, Data, Metrics, Problem, Recipe
 from equipoise.step import Step
 from equipoise.study.results import History, Run
@@ -77,14 +78,31 @@ def _steps(
     optimizer = recipe.optimizer([*network.parameters(), *weighting.parameters()], recipe.lr)
     batches = _batches(problem.train, recipe.batch_size, torch.Generator().manual_seed(seed))
     network.train()
-    for _ in range(recipe.steps):
+    for number in range(recipe.steps):
         step = Step(problem.losses, network, _to(next(batches), device), shared)
+        if number == 0:
+            _check_losses(step, problem)
         optimizer.zero_grad()
         torch.autograd.backward(weighting.weigh(step))
         if recipe.clip is not None:
             nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
         optimizer.step()
         yield step
+
+
+def _check_losses(step: Step, problem: Problem) -> None:
+    values, mask = step.sample_losses
+    tasks = len(problem.tasks)
+    if values.ndim != 2 or values.shape[1] != tasks:
+        raise UserError(
+            f"the problem's losses must be (samples, {tasks}), one column a task, found "
+            f"{tuple(values.shape)}"
+        )
+    if mask is not None and (mask.shape != values.shape or mask.dtype != torch.bool):
+        raise UserError(
+            f"the problem's mask must be boolean {tuple(values.shape)}, found {mask.dtype} "
+            f"{tuple(mask.shape)}"
+        )
 
 
 def _batches(data: Data, size: int, generator: torch.Generator) -> Iterator[Any]:
@@ -136,12 +154,21 @@ class _Record:
         self.seconds_per_step.append((time.perf_counter() - self.clock) / since)
         network.eval()
         with torch.no_grad():
-            validation = self.problem.metrics(network, self.problem.validation)
-            self.test.append(self.problem.metrics(network, self.problem.test))
+            validation = self._metrics(network, self.problem.validation)
+            self.test.append(self._metrics(network, self.problem.test))
         network.train()
         self.validation.append(validation[self.problem.objective][OVERALL])
         self.evaluated_at.append(self.done)
         self.clock = time.perf_counter()
+
+    def _metrics(self, network: nn.Module, data: Data) -> Metrics:
+        metrics = self.problem.metrics(network, data)
+        if OVERALL not in metrics.get(self.problem.objective, {}):
+            raise UserError(
+                f"the problem's metrics must give {self.problem.objective!r} for {OVERALL!r}, "
+                f"found {metrics}"
+            )
+        return metrics
 
     def run(self, method: str, seed: int, task: str | None) -> Run:
         selected = self._selected()

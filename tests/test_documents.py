@@ -1,0 +1,65 @@
+"""What README and examples show works as it stands there."""
+
+import re
+import runpy
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from equipoise.cli import main
+from equipoise.study.methods import WEIGHTINGS
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+COMMANDS = [
+    shlex.split(line, comments=True)
+    for line in README.replace("\\\n", " ").splitlines()
+    if line.startswith("    equipoise ")
+]
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS)
+def test_snippets_run(snippet, capsys):
+    exec(compile(snippet, "README.md", "exec"), {"__name__": "snippet"})
+    assert "depth" in capsys.readouterr().out
+
+
+def test_there_are_snippets_and_commands():
+    assert SNIPPETS
+    assert len(COMMANDS) >= 3
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_commands_are_understood(command, monkeypatch, capsys):
+    # With --help all options before it are still parsed.
+    monkeypatch.chdir(ROOT / "examples")
+    monkeypatch.setattr(sys, "argv", [*command, "--help"])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert not stopped.value.code
+    assert "--seeds" in capsys.readouterr().out
+
+
+def test_every_method_is_named():
+    assert all(f"\n    {name} " in README for name in WEIGHTINGS)
+
+
+def test_the_plain_loop_balances_and_resumes(capsys):
+    runpy.run_path(str(ROOT / "examples" / "plain_loop.py"), run_name="__main__")
+    said = capsys.readouterr().out
+    assert "after 200 steps" in said
+    assert "after 400 steps" in said
+
+
+def test_the_own_problem_compares(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(ROOT / "examples")
+    arguments = ["--stations", "100", "--steps", "20", "--seeds", "1", "--out", str(tmp_path / "o")]
+    monkeypatch.setattr(sys, "argv", ["equipoise", "compare", "own_problem:weather", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert not stopped.value.code
+    assert (tmp_path / "o" / "report.html").exists()
+    assert "R²" in capsys.readouterr().out

@@ -1,0 +1,115 @@
+"""Training loops that README promises: wrapped, in mixed precision, in micro-batches."""
+
+import datetime
+import os
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.fsdp import fully_shard
+from torch.nn.parallel import DistributedDataParallel
+
+from equipoise import SLAW, task_losses
+
+STEPS, BATCH = 6, 8
+
+
+def network():
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+
+
+def batch(step, rows=slice(None)):
+    generator = torch.Generator().manual_seed(step)
+    inputs = torch.randn(BATCH, 4, generator=generator)
+    targets = torch.randn(BATCH, 3, generator=generator) * torch.tensor([10.0, 1.0, 0.1])
+    return inputs[rows], targets[rows]
+
+
+def loop(model, rows=slice(None)):
+    """Weights of each step of the loop in README."""
+    weighting = SLAW(["a", "b", "c"])
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    history = []
+    for step in range(STEPS):
+        inputs, targets = batch(step, rows)
+        loss = weighting(*task_losses((model(inputs) - targets).square()))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        history.append(weighting.weights)
+    return torch.stack(history)
+
+
+def wrap(wrapper, model):
+    if wrapper == "ddp":
+        return DistributedDataParallel(model)
+    mesh = dist.init_device_mesh("cpu", (2,))
+    fully_shard(model[0], mesh=mesh)
+    return fully_shard(model, mesh=mesh)
+
+
+def work(rank, wrapper, folder):
+    torch.set_num_threads(1)
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{folder}/rendezvous",
+        rank=rank,
+        world_size=2,
+        timeout=datetime.timedelta(seconds=60),
+    )
+    half = slice(rank * BATCH // 2, (rank + 1) * BATCH // 2)
+    torch.save(loop(wrap(wrapper, network()), half), f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("wrapper", ["ddp", "fsdp"])
+def test_two_processes_train_as_one(wrapper, tmp_path):
+    torch.multiprocessing.spawn(work, (wrapper, str(tmp_path)), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert torch.equal(first, second)
+    torch.testing.assert_close(first, loop(network()), rtol=1e-4, atol=0)
+
+
+def test_mixed_precision_with_a_scaler():
+    model, weighting = network(), SLAW(3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+    history = []
+    for step in range(STEPS):
+        inputs, targets = batch(step)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            errors = (model(inputs) - targets).square().mean(0)
+            if step == 3:
+                errors = errors * torch.inf
+            loss = weighting(errors)
+        before = [parameter.detach().clone() for parameter in model.parameters()]
+        optimizer.zero_grad()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        moved = any(not torch.equal(*pair) for pair in zip(before, model.parameters(), strict=True))
+        assert moved == (step != 3)
+        history.append(weighting.weights)
+    assert weighting.weights.dtype == torch.float32
+    assert weighting.moments.skipped.tolist() == [1, 1, 1]
+    torch.testing.assert_close(torch.stack(history)[:3], loop(network())[:3], rtol=0.05, atol=0)
+
+
+def test_micro_batches_in_one_backward_each():
+    model, weighting = network(), SLAW(3)
+    for step in range(STEPS):
+        model.zero_grad()
+        expected = [torch.zeros_like(parameter) for parameter in model.parameters()]
+        for part in (slice(0, 4), slice(4, 8)):
+            inputs, targets = batch(step, part)
+            losses = (model(inputs) - targets).square().mean(0)
+            (weighting(losses) / 2).backward(retain_graph=True)
+            gradients = torch.autograd.grad(
+                (weighting.weights * losses).sum() / 2, model.parameters()
+            )
+            expected = [total + own for total, own in zip(expected, gradients, strict=True)]
+        for parameter, total in zip(model.parameters(), expected, strict=True):
+            torch.testing.assert_close(parameter.grad, total)
