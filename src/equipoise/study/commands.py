@@ -172,7 +172,7 @@ def _compare(
 def _finish(folder: Path, study: Study) -> None:
     console = plain_console()
     summary = write_results(folder, study)
-    console.print(summary_table(summary))
+    console.print(summary_table(summary, console.width))
     console.print(verdict(summary), markup=False)
     console.print(f"page: {folder / 'report.html'}")
 

@@ -17,6 +17,9 @@ from equipoise.study.runner import Job
 from equipoise.study.statistics import Summary
 from equipoise.study.tables import DIVERGED, results_table
 
+WIDE = 120
+"""Columns of a terminal from which on all metrics have room."""
+
 
 def plain_console() -> Console:
     """A console that leaves lines whole and words as they are."""
@@ -86,10 +89,13 @@ def _line(study: Study, name: str, run: Run, trained: bool) -> str:
     return f"{name}, seed {run.seed}: {result}, {speed if trained else 'was there already'}"
 
 
-def summary_table(summary: Summary) -> Table:
-    """The comparison as a table for a terminal, without what only the page has room for."""
+def summary_table(summary: Summary, width: int) -> Table:
+    """The comparison as a table for a terminal of ``width`` columns; the page has all of it."""
     headings, rows = results_table(summary)
-    shown = [index for index, heading in enumerate(headings) if heading not in ("p", DIVERGED)]
+    left_out = {"p", DIVERGED}
+    if width < WIDE:
+        left_out |= set(headings[1 : len(summary.goals)])
+    shown = [index for index, heading in enumerate(headings) if heading not in left_out]
     table = Table(box=None, pad_edge=False)
     for heading in ["method", *(headings[index] for index in shown)]:
         table.add_column(heading, no_wrap=True)
