@@ -90,6 +90,14 @@ def test_a_run_is_written_whole_or_not_at_all(tmp_path, run, monkeypatch):
     assert not list(folder.parent.iterdir())
 
 
+def test_of_two_processes_with_the_same_run_the_first_stays(tmp_path, run):
+    folder = run_folder(tmp_path, "slaw", 0, None)
+    write_run(folder, run)
+    write_run(folder, replace(run, selected_step=1))
+    assert read_run(folder).selected_step == run.selected_step
+    assert [path.name for path in folder.parent.iterdir()] == ["seed-0"]
+
+
 def test_a_run_that_is_being_written_is_not_read(tmp_path, run):
     folder = run_folder(tmp_path, "slaw", 0, None)
     write_run(folder, run)

@@ -134,7 +134,10 @@ def run_folder(out: Path, method: str, seed: int, task_index: int | None) -> Pat
 
 
 def write_run(folder: Path, run: Run) -> None:
-    """Write a run whole or not at all: aside first, then renamed."""
+    """Write a run whole or not at all: aside first, then renamed.
+
+    If another process has made the same run meanwhile, that one stays.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder.parent))
     try:
@@ -142,7 +145,11 @@ def write_run(folder: Path, run: Run) -> None:
         facts = {name: value for name, value in vars(run).items() if name != "history"}
         (aside / "run.json").write_text(_json(facts), encoding="utf-8")
         aside.chmod(0o755)
-        aside.rename(folder)
+        try:
+            aside.rename(folder)
+        except OSError:
+            if not folder.exists():
+                raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
