@@ -1,11 +1,9 @@
 """Training loops that README promises: wrapped, in mixed precision, in micro-batches."""
 
-import datetime
-import os
-
 import pytest
 import torch
 import torch.distributed as dist
+from gloo import on_two_processes
 from torch import nn
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
@@ -50,25 +48,14 @@ def wrap(wrapper, model):
     return fully_shard(model, mesh=mesh)
 
 
-def work(rank, wrapper, folder):
-    torch.set_num_threads(1)
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{folder}/rendezvous",
-        rank=rank,
-        world_size=2,
-        timeout=datetime.timedelta(seconds=60),
-    )
+def work(rank, wrapper):
     half = slice(rank * BATCH // 2, (rank + 1) * BATCH // 2)
-    torch.save(loop(wrap(wrapper, network()), half), f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+    return loop(wrap(wrapper, network()), half)
 
 
 @pytest.mark.parametrize("wrapper", ["ddp", "fsdp"])
 def test_two_processes_train_as_one(wrapper, tmp_path):
-    torch.multiprocessing.spawn(work, (wrapper, str(tmp_path)), nprocs=2)
-    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    first, second = on_two_processes(work, tmp_path, wrapper)
     assert torch.equal(first, second)
     torch.testing.assert_close(first, loop(network()), rtol=1e-4, atol=0)
 

@@ -17,7 +17,7 @@ def main() -> None:
         sys.exit(f"{error.name} is missing: install it with pip install 'equipoise[study]'")
     try:
         equipoise(standalone_mode=True)
-    except UserError as error:
+    except (UserError, OSError) as error:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(1)
 

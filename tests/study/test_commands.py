@@ -126,6 +126,8 @@ def test_methods_and_problems_and_help(run):
         (["compare", "study.toy:toy", "--out", "here"], 1, "something other than a study"),
         (["compare", "mtregression", "--tasks", "1"], 1, "--tasks must be at least 2"),
         (["compare", "mtregression", "--tasks", "many"], 2, "--tasks"),
+        (["compare", "study.toy:toy", "--out", "/proc/study"], 1, "/proc/study"),
+        (["compare", "molecules"], 2, "Missing option '--data'"),
         (["report", "nowhere"], 1, "holds no study"),
         (["compere"], 2, "compere"),
     ],

@@ -1,11 +1,8 @@
 """Two processes must weigh as one process does on the whole batch."""
 
-import datetime
-import os
-
 import pytest
 import torch
-import torch.distributed as dist
+from gloo import on_two_processes
 from tiny import METHODS, Tiny, run
 
 from equipoise.losses import task_losses
@@ -59,27 +56,15 @@ def histories(rows):
     return weights
 
 
-def work(rank, folder):
-    torch.set_num_threads(1)
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{folder}/rendezvous",
-        rank=rank,
-        world_size=2,
-        timeout=datetime.timedelta(seconds=60),
-    )
+def work(rank):
     results = histories(SHARES[rank])
     results["whole batch"] = torch.stack(whole_batch(*PARTS[rank]))
-    torch.save(results, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+    return results
 
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ranks")
-    torch.multiprocessing.spawn(work, (folder,), nprocs=2)
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    return on_two_processes(work, tmp_path_factory.mktemp("ranks"))
 
 
 @pytest.fixture(scope="module")

@@ -102,14 +102,14 @@ def _option(name: str, default: Any, hint: Any) -> click.Option:
         hint, text = get_args(hint)
     if get_origin(hint) in (Union, types.UnionType):
         hint = next(kind for kind in get_args(hint) if kind is not type(None))
-    required = default is inspect.Parameter.empty
+    usual = {} if default is inspect.Parameter.empty else {"default": default}
     return click.Option(
         [f"--{name.replace('_', '-')}"],
         type=_type(hint),
         help=text,
-        required=required,
-        default=None if required else default,
-        show_default=default is not None and not required,
+        required=not usual,
+        show_default=default is not None,
+        **usual,
     )
 
 
