@@ -19,15 +19,17 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from equipoise import SLAW, Constant, Step
+from equipoise import SLAW, Constant, ProbedGradientNorm, Step
 from equipoise.problems.fingerprints import BITS
 from equipoise.problems.molecules import Network, binary_losses
 from equipoise.problems.mtregression import mtregression
 from equipoise.step import LossFunction
 from equipoise.study.methods import WEIGHTINGS
+from equipoise.task.base import GradientWeighting, TaskWeighting
 
 BATCH, PRESENT = 512, 0.3
-MOST_TASKS_WITH_GRADIENTS = 12
+MOST_PASSES = 12
+"""Tasks up to which methods with a pass for each of them are measured."""
 
 
 @dataclass
@@ -88,9 +90,12 @@ def seconds_of_steps(setting: Setting) -> dict[str, list[float]]:
     kinds = {
         name: kind
         for name, kind in WEIGHTINGS.items()
-        if kind.passes == "none" or setting.tasks <= MOST_TASKS_WITH_GRADIENTS
+        if not issubclass(kind, GradientWeighting) or setting.tasks <= MOST_PASSES
     }
-    weightings = {name: kind(setting.tasks) for name, kind in kinds.items()}
+    weightings: dict[str, TaskWeighting] = {
+        name: kind(setting.tasks) for name, kind in kinds.items()
+    }
+    weightings["probed, every 10"] = ProbedGradientNorm(setting.tasks, every=10)
     weightings["constant, again"] = Constant(setting.tasks)
     seconds: dict[str, list[float]] = {name: [] for name in weightings}
     for number in range(-3, setting.rounds):
@@ -103,7 +108,7 @@ def seconds_of_steps(setting: Setting) -> dict[str, list[float]]:
             if setting.clip is not None:
                 nn.utils.clip_grad_norm_(setting.network.parameters(), setting.clip)
             setting.optimizer.step()
-            if number >= 0:  # the first rounds warm up
+            if number >= 0:  # the rounds before warm up
                 seconds[name].append(time.perf_counter() - start)
     return seconds
 
@@ -116,7 +121,7 @@ def main() -> None:
     times = {setting.name: seconds_of_steps(setting) for setting in settings}
 
     table = Table("", *times, title=f"Step time / step with constant weights, {_threads()}")
-    for name in [*WEIGHTINGS, "constant, again"]:
+    for name in [*WEIGHTINGS, "probed, every 10", "constant, again"]:
         table.add_row(name, *(_ratio(seconds, name) for seconds in times.values()))
     milliseconds = (1000 * statistics.median(seconds["constant"]) for seconds in times.values())
     table.add_row("constant, ms", *(f"{each:.2f}" for each in milliseconds))
@@ -132,6 +137,8 @@ def main() -> None:
 def _ratio(seconds: dict[str, list[float]], name: str) -> str:
     if name not in seconds:
         return "a pass per task"
+    if name.endswith("every 10"):  # a tenth of its steps is another kind of step
+        return f"{sum(seconds[name]) / sum(seconds['constant']):.3f}"
     rounds = zip(seconds[name], seconds["constant"], strict=True)
     return f"{statistics.median(own / plain for own, plain in rounds):.3f}"
 

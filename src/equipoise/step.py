@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
+from equipoise.directional import directional_derivatives
 from equipoise.losses import task_losses
 
 LossFunction: TypeAlias = Callable[[nn.Module, Any], tuple[Tensor, Tensor | None]]
@@ -26,9 +27,9 @@ class Step:
     """
 
     def __init__(
-        self, losses: LossFunction, model: nn.Module, batch: Any, shared: Iterable[nn.Parameter]
+        self, losses: LossFunction, model: nn.Module, batch: Any, shared: Iterable[Tensor]
     ) -> None:
-        self._loss_function = losses
+        self.loss_function = losses
         self.model = model
         self.batch = batch
         self.shared = tuple(shared)
@@ -36,7 +37,7 @@ class Step:
     @cached_property
     def sample_losses(self) -> tuple[Tensor, Tensor | None]:
         """Losses ``(samples, tasks)`` from one forward pass, and the mask of labels present."""
-        return self._loss_function(self.model, self.batch)
+        return self.loss_function(self.model, self.batch)
 
     @cached_property
     def _task_losses(self) -> tuple[Tensor, Tensor]:
@@ -51,3 +52,29 @@ class Step:
     def counts(self) -> Tensor:
         """Labels behind each task loss, ``(tasks,)`` int64."""
         return self._task_losses[1]
+
+    def sample_derivatives(self, direction: Sequence[Tensor], *, check: bool = True) -> Tensor:
+        """Derivatives ``(samples, tasks)`` of the losses along a direction in ``shared``.
+
+        Asked for before the losses, they come from the one forward pass that gives the losses.
+        Later a second pass gives them: it leaves the model's buffers alone, and dropout draws anew.
+        See :func:`~equipoise.directional.directional_derivatives` for arguments and errors.
+        """
+        first = "sample_losses" not in vars(self)
+        losses, mask, derivatives = directional_derivatives(
+            self.loss_function,
+            self.model,
+            self.batch,
+            direction,
+            self.shared,
+            check=check,
+            update_buffers=first,
+        )
+        if first:
+            self.sample_losses = losses, mask
+        return derivatives
+
+    def derivatives(self, direction: Sequence[Tensor], *, check: bool = True) -> Tensor:
+        """Derivatives ``(tasks,)`` of the task losses: means of :meth:`sample_derivatives`."""
+        derivatives = self.sample_derivatives(direction, check=check)
+        return task_losses(derivatives, self.sample_losses[1])[0]

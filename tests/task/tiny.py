@@ -3,12 +3,13 @@
 import torch
 from torch import nn
 
-from equipoise import task
+from equipoise import ProbedGradientNorm, task
 from equipoise.task.base import GradientWeighting, LossWeighting
 
 METHODS = [getattr(task, name) for name in task.__all__]
 LOSS_METHODS = [method for method in METHODS if issubclass(method, LossWeighting)]
 GRADIENT_METHODS = [method for method in METHODS if issubclass(method, GradientWeighting)]
+PROBING_METHODS = [ProbedGradientNorm]
 
 
 class Tiny(nn.Module):
@@ -34,10 +35,32 @@ class Tiny(nn.Module):
         return self.sample_losses(time).mean(0)
 
 
+class GivenStep:
+    """A step whose losses are given; its derivatives are inner products with their gradients."""
+
+    def __init__(self, weighting, losses, counts, shared):
+        self.read = lambda: weighting._read(losses, counts)[0]
+        self.losses, self.counts, self.shared = losses, counts, tuple(shared)
+
+    def derivatives(self, direction, *, check):
+        losses = self.read()
+        # The gradient is linear in what comes from above; its derivative by that is what we need.
+        above = torch.ones_like(losses, requires_grad=True)
+        gradients = torch.autograd.grad(
+            losses, self.shared, above, create_graph=True, materialize_grads=True
+        )
+        pairs = zip(gradients, direction, strict=True)
+        along = sum((gradient * part).sum() for gradient, part in pairs)
+        # Materialised: along a path that no present task has there is nothing.
+        return torch.autograd.grad(along, above, materialize_grads=True)[0]
+
+
 def call(weighting, losses, mask=None, *, network):
-    """The total, from a weighting of either kind."""
+    """The total, from a weighting of any kind."""
     if isinstance(weighting, GradientWeighting):
         return weighting(losses, mask, shared=network.trunk)
+    if type(weighting) in PROBING_METHODS:
+        return weighting.weigh(GivenStep(weighting, losses, mask, network.trunk.parameters()))
     return weighting(losses, mask)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from itertools import pairwise
 from typing import Annotated
 
+import numpy as np
 import torch
 from sklearn.metrics import mean_squared_error
 from torch import Tensor, nn
@@ -44,35 +46,16 @@ def mtregression(
         targets = torch.tanh(torch.einsum("koi,si->sko", base + own, inputs))
         return TensorDataset(inputs, scales[:, None] * targets)
 
-    def metrics(network: nn.Module, data: Data) -> Metrics:
-        inputs, targets = data[torch.arange(len(data))]
-        device = next(network.parameters()).device
-        outputs = network(inputs.to(device)).cpu()
-        # E‖ŷ − y‖²/σ², a mean over samples of a sum over outputs.
-        normalised = [
-            OUTPUTS * mean_squared_error(targets[:, k] / scale, outputs[:, k] / scale)
-            for k, scale in enumerate(scales)
-        ]
-        values = torch.tensor(normalised)
-        return {
-            "normalised loss": {
-                OVERALL: float(values.mean()),
-                **dict(zip(names, normalised, strict=True)),
-            },
-            "variance over tasks": {OVERALL: float(values.var(correction=0))},
-        }
-
-    names = [f"σ={scale:g}" for scale in scales.tolist()]
     ideal = scales**-2
     return Problem(
-        tasks=names,
+        tasks=_names(scales),
         train=samples(TRAINING),
         validation=samples(HELD_OUT),
         test=samples(HELD_OUT),
         network=lambda: Network(tasks),
         shared=_trunk,
         losses=_losses,
-        metrics=metrics,
+        metrics=partial(_metrics, scales),
         goals={"normalised loss": "min", "variance over tasks": "min"},
         recipe=Recipe(
             steps=9_900,
@@ -119,3 +102,22 @@ def _trunk(network: nn.Module) -> Iterable[nn.Parameter]:
 def _losses(network: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, None]:
     inputs, targets = batch
     return (network(inputs) - targets).square().mean(2), None
+
+
+def _names(scales: Tensor) -> list[str]:
+    return [f"σ={scale:g}" for scale in scales.tolist()]
+
+
+def _metrics(scales: Tensor, network: nn.Module, data: Data) -> Metrics:
+    inputs, targets = data[torch.arange(len(data))]
+    outputs = network(inputs.to(next(network.parameters()).device)).cpu()
+    # E‖ŷ − y‖²/σ², a mean over samples of a sum over outputs.
+    normalised = [
+        OUTPUTS * mean_squared_error(targets[:, k] / scale, outputs[:, k] / scale)
+        for k, scale in enumerate(scales)
+    ]
+    by_task = dict(zip(_names(scales), normalised, strict=True))
+    return {
+        "normalised loss": by_task | {OVERALL: float(np.mean(normalised))},
+        "variance over tasks": {OVERALL: float(np.var(normalised))},
+    }

@@ -10,12 +10,19 @@ from typing import Any
 
 import click
 import torch
+from rich.markup import escape
 
 from equipoise.errors import UserError, near_match
 from equipoise.problems import BUILT_IN
 from equipoise.problems.problem import Problem, Recipe
 from equipoise.study.console import Progress, plain_console, summary_table
-from equipoise.study.methods import WEIGHTINGS, check_methods, default_methods
+from equipoise.study.methods import (
+    DEFAULT,
+    WEIGHTINGS,
+    check_methods,
+    default_methods,
+    torchjd_methods,
+)
 from equipoise.study.options import ProblemSource
 from equipoise.study.results import Study, open_study, read_study, write_text
 from equipoise.study.runner import jobs_of, run_jobs, write_results
@@ -69,8 +76,7 @@ _COMMON = [
     click.Option(
         ["--methods"],
         metavar="A,B,…",
-        help="Methods, by the names of `equipoise methods`"
-        "; by default those without an extra pass.",
+        help="Methods, by the names of `equipoise methods`; by default " + ", ".join(DEFAULT) + ".",
     ),
     click.Option(
         ["--seeds"],
@@ -133,7 +139,7 @@ def _compare(
     place = _device(device)
     problem = source.make(values)
     chosen = [name.strip() for name in methods.split(",")] if methods else default_methods(problem)
-    check_methods(chosen, problem)
+    chosen = check_methods(chosen, problem)
     usual = problem.recipe
     recipe = replace(
         usual,
@@ -216,6 +222,24 @@ def methods() -> None:
         console.print(f"[bold]{name}[/]  {_first_line(kind)}")
         console.print(f"    extra passes: {kind.passes}; needs: {kind.needs}; from: {kind.source}")
     console.print(f"[bold]{IDEAL}[/]  The best constant weights, on a problem that knows them.")
+    try:
+        peers = torchjd_methods()
+    except UserError as error:
+        console.print(error, markup=False)
+        return
+    for name, peer in peers.items():
+        if peer.left_out is not None:
+            console.print(f"[bold]{name}[/]  left out: {escape(peer.left_out)}")
+            continue
+        console.print(f"[bold]{name}[/]  {escape(peer.summary)}")
+        kind = peer.weighting
+        facts = f"extra passes: {kind.passes}; needs: {kind.needs}; from: {peer.source}"
+        console.print(f"    {facts}", markup=False)
+        if peer.missing is not None:
+            console.print(f"    {peer.missing}", markup=False)
+    console.print(
+        "A weighting in front of an aggregator of gradients: [bold]slaw+torchjd/PCGrad[/]."
+    )
 
 
 @equipoise.command(context_settings=_HELP)

@@ -73,7 +73,11 @@ def run_jobs(
         folder = run_folder(out, job.method, job.seed, job.task)
         there = folder.exists()
         if not there:
-            weighting = make_weighting(job.method, problem) if task is None else only(task, problem)
+            weighting = (
+                make_weighting(job.method, problem, job.seed)
+                if task is None
+                else only(task, problem)
+            )
             run = train(
                 problem,
                 weighting,

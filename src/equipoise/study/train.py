@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from equipoise.errors import UserError
 from equipoise.problems.problem import OVERALL, Data, Metrics, Problem, Recipe
-from equipoise.step import Step
+from equipoise.step import LossFunction, Step
 from equipoise.study.results import History, Run
 from equipoise.task.base import TaskWeighting
 
@@ -74,14 +74,13 @@ def _steps(
     device: torch.device,
 ) -> Iterator[Step]:
     """Train step by step, and yield each step after it is done."""
+    losses = _checked(problem)
     shared = tuple(problem.shared(network))
     optimizer = recipe.optimizer([*network.parameters(), *weighting.parameters()], recipe.lr)
     batches = _batches(problem.train, recipe.batch_size, torch.Generator().manual_seed(seed))
     network.train()
-    for number in range(recipe.steps):
-        step = Step(problem.losses, network, _to(next(batches), device), shared)
-        if number == 0:
-            _check_losses(step, problem)
+    for _ in range(recipe.steps):
+        step = Step(losses, network, _to(next(batches), device), shared)
         optimizer.zero_grad()
         torch.autograd.backward(weighting.weigh(step))
         if recipe.clip is not None:
@@ -90,19 +89,25 @@ def _steps(
         yield step
 
 
-def _check_losses(step: Step, problem: Problem) -> None:
-    values, mask = step.sample_losses
+def _checked(problem: Problem) -> LossFunction:
+    """The problem's losses, which must have the shapes that they should."""
     tasks = len(problem.tasks)
-    if values.ndim != 2 or values.shape[1] != tasks:
-        raise UserError(
-            f"the problem's losses must be (samples, {tasks}), one column a task, found "
-            f"{tuple(values.shape)}"
-        )
-    if mask is not None and (mask.shape != values.shape or mask.dtype != torch.bool):
-        raise UserError(
-            f"the problem's mask must be boolean {tuple(values.shape)}, found {mask.dtype} "
-            f"{tuple(mask.shape)}"
-        )
+
+    def losses(network: nn.Module, batch: Any) -> tuple[Tensor, Tensor | None]:
+        values, mask = problem.losses(network, batch)
+        if values.ndim != 2 or values.shape[1] != tasks:
+            raise UserError(
+                f"the problem's losses must be (samples, {tasks}), one column a task, found "
+                f"{tuple(values.shape)}"
+            )
+        if mask is not None and (mask.shape != values.shape or mask.dtype != torch.bool):
+            raise UserError(
+                f"the problem's mask must be boolean {tuple(values.shape)}, found {mask.dtype} "
+                f"{tuple(mask.shape)}"
+            )
+        return values, mask
+
+    return losses
 
 
 def _batches(data: Data, size: int, generator: torch.Generator) -> Iterator[Any]:

@@ -1,0 +1,345 @@
+import copy
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+from study.toy import Network, blows_up, losses, toy
+from torch import nn
+from torchjd import aggregation, scalarization
+from torchjd.autojac import jac_to_grad, mtl_backward
+
+from equipoise.errors import UserError
+from equipoise.peers import Aggregated, Peer, peers
+from equipoise.step import Step
+from equipoise.study.train import train
+from equipoise.task import SLAW, Constant, Uncertainty
+
+# TorchJD's NashMTL states its problem so that cvxpy warns, and keeps its weights at a zero row.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:You are solving a parameterized problem"),
+    pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning"),
+]
+
+COMPARED = [name for name, peer in peers().items() if peer.left_out is None]
+AGGREGATORS = [name for name in COMPARED if peers()[name].weighting is Aggregated]
+
+
+def made(name, tasks=3, before=None):
+    peer = peers()[name]
+    if peer.missing is None:
+        return peer.make(tasks, before)
+    with pytest.raises(UserError, match=r'pip install "torchjd\['):
+        peer.make(tasks, before)
+    pytest.skip(peer.missing)
+
+
+def batch(seed=0, samples=16, absent=None):
+    generator = torch.Generator().manual_seed(seed)
+    inputs, targets = torch.randn(2, samples, 3, generator=generator)
+    mask = torch.ones(samples, 3, dtype=torch.bool)
+    if absent is not None:
+        mask[:, absent] = False
+    return inputs, targets, mask
+
+
+class Three(nn.Module):
+    """A trunk, and three heads that a parameter each."""
+
+    def __init__(self):
+        super().__init__()
+        self.trunk = nn.Sequential(nn.Linear(3, 4), nn.Tanh())
+        self.heads = nn.ModuleList(nn.Linear(4, 1) for _ in range(3))
+
+    def forward(self, inputs):
+        features = self.trunk(inputs)
+        return torch.cat([head(features) for head in self.heads], 1)
+
+
+def network():
+    torch.manual_seed(7)
+    return Three()
+
+
+def step_of(model, **options):
+    return Step(losses, model, batch(**options), model.trunk.parameters())
+
+
+def gradients(model):
+    return {
+        name: None if each.grad is None else each.grad.clone()
+        for name, each in model.named_parameters()
+    }
+
+
+def after(weighting, model=None, **options):
+    """Gradients after one step of a weighting, and its scalar."""
+    model = network() if model is None else model
+    model.zero_grad()
+    torch.manual_seed(0)
+    total = weighting.weigh(step_of(model, **options))
+    total.backward()
+    return gradients(model), total
+
+
+def by_torchjd(aggregator, weights=(1.0, 1.0, 1.0), **options):
+    """Gradients by TorchJD's own functions."""
+    model = network()
+    inputs, targets, mask = batch(**options)
+    features = model.trunk(inputs)
+    present = [k for k in range(3) if mask[:, k].any()]
+    scaled = [
+        weights[k] * (model.heads[k](features)[:, 0] - targets[:, k]).square().mean()
+        for k in present
+    ]
+    mtl_backward(scaled, features)
+    torch.manual_seed(0)
+    jac_to_grad(list(model.trunk.parameters()), aggregator)
+    return gradients(model)
+
+
+def assert_same(found, expected):
+    assert found.keys() == expected.keys()
+    for name in found:
+        nothing = torch.zeros(())
+        one, other = (nothing if each[name] is None else each[name] for each in (found, expected))
+        torch.testing.assert_close(*torch.broadcast_tensors(one, other), rtol=1e-4, atol=1e-6)
+
+
+def three_tasks():
+    """The toy problem with a third task, a copy of the first: some methods want three."""
+
+    def more(network, data):
+        values, mask = losses(network, data)
+        return values[:, [0, 1, 0]], mask[:, [0, 1, 0]]
+
+    problem = toy()
+    return replace(problem, tasks=["a", "b", "c"], losses=more)
+
+
+@pytest.mark.parametrize("name", COMPARED)
+def test_every_method_trains(name):
+    problem = three_tasks()
+    recipe = replace(problem.recipe, steps=3)
+    run, again = (
+        train(problem, made(name), seed=0, recipe=recipe, device=torch.device("cpu"), method=name)
+        for _ in range(2)
+    )
+    assert run.diverged_at is None
+    assert torch.tensor(run.history.losses).isfinite().all()
+    assert torch.tensor(run.history.weights).isfinite().all()
+    assert (run.history.losses == again.history.losses).all()
+
+
+@pytest.mark.parametrize("name", COMPARED)
+def test_what_diverges_is_seen(name):
+    problem = replace(three_tasks(), losses=blows_up, tasks=["a", "b"])
+    weighting = made(name, 2)
+    run = train(
+        problem,
+        weighting,
+        seed=0,
+        recipe=replace(problem.recipe, steps=3),
+        device=torch.device("cpu"),
+        method=name,
+    )
+    assert run.diverged_at == 1
+
+
+@pytest.mark.parametrize("name", COMPARED)
+def test_steps_without_a_task_stay_finite(name):
+    weighting, model = made(name), network()
+    if name == "torchjd/Krum":
+        pytest.skip("wants three rows")
+    optimizer = torch.optim.SGD([*model.parameters(), *weighting.parameters()], 0.01)
+    for number, absent in enumerate([1, None, 1, 0, [0, 1, 2], None]):
+        optimizer.zero_grad()
+        weighting.weigh(step_of(model, seed=number, absent=absent)).backward()
+        optimizer.step()
+        assert weighting.weights.isfinite().all()
+        if absent == 1:
+            assert not model.heads[1].weight.grad.any()
+    assert all(each.isfinite().all() for each in model.parameters())
+
+
+def test_what_torchjd_exports_is_found():
+    names = {
+        "torchjd/" + name.removesuffix("Weighting")
+        for name in [*scalarization.__all__, *aggregation.__all__]
+    }
+    bases = {"Scalarizer", "Aggregator", "WeightedAggregator", "GramianWeightedAggregator", ""}
+    assert set(peers()) == names - {f"torchjd/{name}" for name in bases}
+    assert {"torchjd/PCGrad", "torchjd/UPGrad", "torchjd/NashMTL", "torchjd/FAMO"} <= set(COMPARED)
+    left_out = {name for name, peer in peers().items() if peer.left_out}
+    assert left_out == {"torchjd/DWA", "torchjd/CRMOGM", "torchjd/MoDo", "torchjd/SDMGrad"}
+
+
+def test_what_is_new_and_needs_more_is_left_out_with_the_reason():
+    class Novel(scalarization.Scalarizer):
+        """Nothing."""
+
+        def __init__(self, preference):
+            super().__init__()
+
+        def forward(self, values):
+            return values.sum()
+
+    peer = Peer("torchjd/Novel", Novel)
+    assert "'preference'" in peer.left_out
+    with pytest.raises(UserError, match=r"torchjd/Novel cannot be compared: .*'preference'"):
+        peer.make(3)
+
+
+def test_sum_is_our_constant():
+    expected, total = after(Constant(3))
+    found, value = after(made("torchjd/Sum"))
+    assert value == total
+    assert_same(found, expected)
+
+
+def test_learned_weights_are_learned():
+    weighting = made("torchjd/UW")
+    after(weighting)
+    assert [each.grad.shape for each in weighting.parameters()] == [(3,)]
+    assert weighting.weights.tolist() == [0.5, 0.5, 0.5]
+
+
+@pytest.mark.parametrize("name", AGGREGATORS)
+def test_an_aggregator_does_what_torchjd_does(name):
+    weighting = made(name)
+    found, total = after(weighting)
+    torch.testing.assert_close(total.detach(), step_of(network()).losses.sum().detach())
+    assert_same(found, by_torchjd(peers()[name].build(3)))
+
+
+def test_weights_are_those_in_the_shared_parameters():
+    weighting = made("torchjd/MGDA", before=Constant(3, initial=[1.0, 2.0, 3.0]))
+    found, _ = after(weighting)
+    model = network()
+    (weighting.weights * step_of(model).losses).sum().backward()
+    assert_same(
+        {name: found[name] for name in found if "trunk" in name},
+        {name: each for name, each in gradients(model).items() if "trunk" in name},
+    )
+
+
+@pytest.mark.parametrize("name", ["torchjd/PCGrad", "torchjd/UPGrad", "torchjd/ConFIG"])
+def test_a_weighting_in_front_scales_the_gradients(name):
+    composed, alone = made(name, before=SLAW(3)), SLAW(3)
+    for seed in range(3):
+        found, total = after(composed, seed=seed)
+        _, expected = after(alone, seed=seed)
+        torch.testing.assert_close(total, expected)
+        weights = alone.weights.tolist()
+        assert_same(found, by_torchjd(peers()[name].build(3), weights, seed=seed))
+    assert not all(weight == 1 for weight in weights)
+
+
+def test_learned_weights_in_front_are_learned():
+    composed, alone = made("torchjd/PCGrad", before=Uncertainty(3)), Uncertainty(3)
+    after(composed)
+    after(alone)
+    pairs = list(zip(composed.parameters(), alone.parameters(), strict=True))
+    assert pairs
+    for one, other in pairs:
+        torch.testing.assert_close(one.grad, other.grad)
+
+
+@pytest.mark.parametrize("name", ["torchjd/MGDA", "torchjd/IMTLG", "torchjd/UPGrad"])
+def test_an_absent_task_has_no_row(name):
+    weighting = made(name)
+    found, _ = after(weighting, absent=1)
+    assert_same(found, by_torchjd(peers()[name].build(2), absent=1))
+    assert weighting.weights[1] == 1
+
+
+def test_an_absent_task_stands_at_its_last_loss():
+    weighting, model = made("torchjd/GeometricMean"), network()
+    last = step_of(model).losses.detach()
+    after(weighting, model)
+    found, total = after(weighting, model, seed=1, absent=1)
+    present = step_of(model, seed=1).losses
+    torch.testing.assert_close(total, (present[0] * last[1] * present[2]) ** (1 / 3))
+    assert not found["heads.1.weight"].any()
+
+
+def test_famo_sees_the_losses_after_the_step():
+    weighting, model = made("torchjd/FAMO"), network()
+    theirs, twin = scalarization.FAMO(3), copy.deepcopy(model)
+    both = [
+        torch.optim.SGD([*model.parameters(), *weighting.parameters()], 0.1),
+        torch.optim.SGD(twin.parameters(), 0.1),
+    ]
+    for seed in range(4):
+        for optimizer in both:
+            optimizer.zero_grad()
+        weighting.weigh(step_of(model, seed=seed)).backward()
+        both[0].step()
+        theirs(step_of(twin, seed=seed).losses).backward()
+        both[1].step()
+        with torch.no_grad():
+            theirs.update(step_of(twin, seed=seed).losses)
+    for one, other in zip(model.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+    assert weighting.weights.unique().numel() == 3
+
+
+def test_gradients_scale_with_the_scalar_and_add_up():
+    expected, _ = after(made("torchjd/MGDA"))
+    model, weighting = network(), made("torchjd/MGDA")
+    for _ in range(2):
+        (4 * weighting.weigh(step_of(model))).backward()
+    found = gradients(model)
+    assert_same(found, {name: 8 * each for name, each in expected.items()})
+
+
+def test_heads_in_one_matrix():
+    torch.manual_seed(0)
+    model = Network().eval()
+    problem = toy()
+    step = Step(losses, model, problem.train[torch.arange(16)], model.trunk.parameters())
+    made("torchjd/PCGrad", 2).weigh(step).backward()
+    found = model.heads.weight.grad.clone()
+    model.zero_grad()
+    Step(losses, model, problem.train[torch.arange(16)], ()).losses.sum().backward()
+    torch.testing.assert_close(found, model.heads.weight.grad)
+
+
+@pytest.mark.parametrize("name", ["torchjd/PBI", "torchjd/FAMO", "torchjd/GradVac"])
+def test_reset_and_cast(name):
+    weighting = made(name)
+    first = after(weighting)[0]
+    after(weighting, seed=1)
+    weighting.reset()
+    assert_same(after(weighting)[0], first)
+    model = network().double()
+    inputs, targets, mask = batch()
+    step = Step(losses, model, (inputs.double(), targets.double(), mask), model.trunk.parameters())
+    assert weighting.double().weigh(step).dtype == torch.float64
+
+
+def test_what_torchjd_refuses_is_said_with_the_name():
+    with pytest.raises(UserError, match=r"torchjd/Krum: .*at least 3 rows"):
+        after(made("torchjd/Krum"), absent=0)
+
+
+def test_a_missing_solver_is_named_with_its_command(monkeypatch):
+    from torchjd import _mixins
+
+    monkeypatch.setattr(_mixins, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r'torchjd/UPGrad: .*pip install "torchjd\[quadprog'):
+        peers()["torchjd/UPGrad"].make(3)
+    assert "pip install" in peers()["torchjd/UPGrad"].missing
+    assert peers()["torchjd/PCGrad"].missing is None
+
+
+def test_every_method_is_described():
+    for peer in peers().values():
+        assert peer.summary
+        assert not re.search(r"[`<>\n]|:\w+:", peer.summary)
+        assert peer.source.startswith("TorchJD 0.")
+    costs = {name: peers()[name].weighting.passes for name in COMPARED}
+    assert costs["torchjd/UW"] == "none"
+    assert costs["torchjd/FAMO"] == "forward"
+    assert costs["torchjd/PCGrad"] == "tasks backward"
