@@ -111,8 +111,9 @@ class TaskWeighting(nn.Module):
         if losses.shape != (size,):
             raise ValueError(f"losses must be ({size},), one scalar a task, found {_shape(losses)}")
         if mask is not None:
-            if mask.shape != (size,):
-                raise ValueError(f"mask must be ({size},), found {_shape(mask)}")
+            if not isinstance(mask, Tensor) or mask.shape != (size,):
+                given = _shape(mask) if isinstance(mask, Tensor) else mask
+                raise ValueError(f"mask must be a tensor ({size},), found {given}")
             losses = torch.where(mask > 0, losses, 0)
         if self.nonfinite == "raise":
             self._raise_nonfinite(losses.detach())
