@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from rdkit import Chem
+from rdkit.Chem.Scaffolds import MurckoScaffold
 from sklearn.metrics import average_precision_score, mean_squared_error, r2_score, roc_auc_score
 
 from equipoise.errors import UserError
@@ -171,13 +173,41 @@ def test_molecules_without_a_label_are_left_out(write):
     assert sum(map(len, parts(problem))) == 45
 
 
-def test_repeated_molecules_are_said(write):
-    frame = table(active=np.arange(SIZE) % 2)
-    frame.loc[[3, 4], "smiles"] = frame["smiles"][0]
-    assert any(
-        "repeat the SMILES" in note and note.endswith(": 2.")
-        for note in molecules(write(frame)).notes
-    )
+def test_rows_of_a_molecule_are_in_one_part_and_their_conflicts_counted(write):
+    """Written otherwise each time, so that only canonical SMILES tell."""
+    written = ["OCc1ccccc1", "C(O)c1ccccc1", "c1cc(ccc1)CO"]
+    others = [each for each in SMILES if each != "c1ccccc1CO"]
+    values = np.arange(len(others) + 3) + 0.5
+    frame = pd.DataFrame({"smiles": [*written, *others], "value": values, "alike": values})
+    frame.loc[:2, "alike"] = [7.0, np.nan, 7.0]
+    for seed in range(3):
+        problem = molecules(write(frame), split_seed=seed)
+        own = fingerprints(written)[0]
+        found = [int((every(part)[0].numpy() == own).all(1).sum()) for part in parts(problem)]
+        assert sorted(found) == [0, 0, 3]
+    rows, labels = (note for note in problem.notes if "molecule" in note)
+    assert rows.endswith("all kept in one part of the split: 2.")
+    assert labels.endswith("on which its rows disagree: 1.")
+
+
+def _murcko(smiles):
+    return MurckoScaffold.MurckoScaffoldSmiles(mol=Chem.MolFromSmiles(smiles))
+
+
+def test_scaffolds_are_in_one_part(write):
+    frame = pd.DataFrame({"smiles": SMILES, "value": np.arange(SIZE) + 0.5})
+    for seed in range(3):
+        problem = molecules(write(frame), split="scaffold", split_seed=seed)
+        found = [{_murcko(SMILES[row]) for row in rows(part)} for part in parts(problem)]
+        assert sum(map(len, found)) == len(set().union(*found)) == 8
+        assert all(found)
+    assert sum(map(len, parts(problem))) == SIZE
+
+
+def test_too_few_scaffolds(write):
+    frame = table(active=np.arange(SIZE) % 2)[: SIZE // 10]
+    frame = pd.concat([frame, frame])
+    assert "--split random" in error(write(frame), split="scaffold")
 
 
 def test_no_file(tmp_path):
@@ -462,6 +492,26 @@ def test_clintox(data_folder):
     assert problem.tasks == ["FDA_APPROVED", "CT_TOX"]
     assert sum(map(len, parts(problem))) == 1_487
     assert problem.files["unparsed.csv"].count("\n") == 1 + 4
+    assert any("all kept in one part" in note and note.endswith(": 26.") for note in problem.notes)
+    assert any("disagree" in note and note.endswith(": 38.") for note in problem.notes)
+
+
+def test_clintox_by_scaffold(data_folder):
+    path = data_folder / "clintox.csv.gz"
+    texts = pd.read_csv(path)["smiles"]
+    packed = fingerprints(texts.tolist())
+    scaffolds = {}
+    for text, bits in zip(texts, packed, strict=True):
+        if bits.any():
+            scaffolds.setdefault(bits.tobytes(), set()).add(_murcko(text))
+    problem = molecules(path, split="scaffold")
+    found = [
+        set().union(*(scaffolds[bits.numpy().tobytes()] for bits in every(part)[0]))
+        for part in parts(problem)
+    ]
+    assert not found[0] & found[1]
+    assert not (found[0] | found[1]) & found[2]
+    assert [len(part) for part in parts(problem)] == pytest.approx([1189, 149, 149], abs=15)
 
 
 @pytest.fixture

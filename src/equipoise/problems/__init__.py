@@ -6,6 +6,8 @@ __all__ = ["OVERALL", "Data", "Metrics", "Problem", "Recipe"]
 
 BUILT_IN = {
     "mtregression": "equipoise.problems.mtregression:mtregression",
+    "digits": "equipoise.problems.digits:digits",
+    "table": "equipoise.problems.table:table",
     "molecules": "equipoise.problems.molecules:molecules",
 }
 """Where each built-in problem is: name → ``module:attribute``."""

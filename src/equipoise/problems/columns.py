@@ -1,4 +1,4 @@
-"""Columns of labels in a user's file: found, checked, and said what was left out."""
+"""Columns of a user's file: read, found, checked, and said what was left out."""
 
 from __future__ import annotations
 
@@ -6,23 +6,42 @@ import difflib
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pandas.api.types import is_integer_dtype, is_numeric_dtype
+from pandas.api.types import (
+    infer_dtype,
+    is_datetime64_any_dtype,
+    is_integer_dtype,
+    is_numeric_dtype,
+)
 
 from equipoise.errors import UserError
 from equipoise.problems.problem import OVERALL
 
+PARQUET = (".parquet", ".pq")
+DATE = r"(\d{4}[-/.]\d{1,2}([-/.]\d{1,2})?|\d{1,2}[-/.]\d{1,2}[-/.]\d{4})(\D|$)"
+MIXED = 0.1
+"""The share of numbers from which a column of text counts as mixed."""
+
+ColumnType: TypeAlias = Literal["numbers", "text", "dates"]
+
 
 def read_table(data: Path) -> pd.DataFrame:
-    """The rows of a CSV file, gzipped or not.
+    """The rows of a CSV file, gzipped or not, or of a Parquet file (``.parquet`` or ``.pq``).
 
     Raises:
         UserError: if it cannot be read, has no rows, or two columns of one name.
     """
+    frame = _read_parquet(data) if data.suffix.lower() in PARQUET else _read_csv(data)
+    if frame.empty:
+        raise UserError(f"{data} has no rows below the names of its columns")
+    return frame
+
+
+def _read_csv(data: Path) -> pd.DataFrame:
     try:
         # Read on its own, since pandas renames what occurs twice.
         header = pd.read_csv(
@@ -33,16 +52,90 @@ def read_table(data: Path) -> pd.DataFrame:
         )
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise UserError(f"cannot read {data} as a CSV file: {error}") from error
-    repeated = header[header.duplicated() & (header != "")]
+    _check_repeated(header[header != ""], data)
+    if not isinstance(frame.index, pd.RangeIndex):
+        raise UserError(f"{data} has rows with more cells than columns; give each column a name")
+    return frame
+
+
+def _read_parquet(data: Path) -> pd.DataFrame:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError as error:
+        raise UserError(
+            f"{data} needs one more package ({error}): pip install 'equipoise[table]'"
+        ) from error
+    try:
+        table = parquet.ParquetFile(data).read()
+        _check_repeated(pd.Series(table.column_names), data)
+        # An index that pandas stored is a column as any other.
+        frame: pd.DataFrame = table.to_pandas(ignore_metadata=True).convert_dtypes()
+    except (OSError, ArrowException) as error:
+        raise UserError(f"cannot read {data} as a Parquet file: {error}") from error
+    return frame
+
+
+def _check_repeated(names: pd.Series[str], data: Path) -> None:
+    repeated = names[names.duplicated()]
     if len(repeated):
         raise UserError(
             f"{data} has more than one column {some(repeated.unique())}; rename all but one"
         )
-    if not isinstance(frame.index, pd.RangeIndex):
-        raise UserError(f"{data} has rows with more cells than columns; give each column a name")
-    if frame.empty:
-        raise UserError(f"{data} has no rows below the names of its columns")
-    return frame
+
+
+def type_of(column: pd.Series[Any], data: Path) -> ColumnType:
+    """What a column holds.
+
+    Raises:
+        UserError: if it mixes numbers and text, or holds something else.
+    """
+    if is_numeric_dtype(column.dtype):
+        return "numbers"
+    if is_datetime64_any_dtype(column.dtype):
+        return "dates"
+    present = column.dropna()
+    found = infer_dtype(present)
+    if found in ("date", "datetime"):
+        return "dates"
+    if found == "categorical" or present.empty:
+        return "text"
+    if found != "string":
+        raise UserError(
+            f"column {column.name!r} of {data} holds {found} values, such as {present.iloc[0]!r}, "
+            "which are neither numbers nor text; make them so or leave the column out"
+        )
+    if present.str.match(DATE).all():
+        return "dates"
+    numbers = pd.to_numeric(present, errors="coerce").notna()
+    if numbers.mean() >= MIXED:
+        raise UserError(
+            f"column {column.name!r} of {data} mixes numbers ({numbers.sum():,} cells, such as "
+            f"{present[numbers].iloc[0]!r}) and text ({(~numbers).sum():,}, such as "
+            f"{present[~numbers].iloc[0]!r}); clean it, with an empty cell where a number is "
+            "missing, or say that it holds categories: --categorical for a feature, "
+            "--kinds NAME=multiclass for a target"
+        )
+    return "text"
+
+
+def as_times(column: pd.Series[Any], data: Path) -> NDArray[Any]:
+    """Values that order the rows in time: numbers as they are, dates parsed.
+
+    Raises:
+        UserError: if a cell is empty or no time.
+    """
+    if column.isna().any():
+        raise UserError(f"--time: column {column.name!r} of {data} has empty cells; fill them")
+    if type_of(column, data) == "numbers":
+        return column.to_numpy(float)
+    for form in ("ISO8601", "%d.%m.%Y"):
+        times = pd.to_datetime(column, format=form, errors="coerce", utc=True)
+        if times.notna().all():
+            return times.astype("int64").to_numpy()
+    raise UserError(
+        f"--time: column {column.name!r} of {data} is not all numbers or dates such as 2024-01-31 "
+        f"(its first value is {column.iloc[0]!r}); write it so"
+    )
 
 
 def check_column(name: str, frame: pd.DataFrame, option: str, data: Path) -> None:
