@@ -19,7 +19,6 @@ from equipoise.task import (
     Uncertainty,
     UncertaintySoftmax,
 )
-from equipoise.task.random import _mixed, _normal
 
 INITIAL = (1.0, 2.0, 0.5)
 TOTAL = sum(INITIAL)
@@ -146,22 +145,6 @@ def test_random_draws_are_independent():
     for name, (one, another) in pairs.items():
         correlation = np.corrcoef(one.ravel(), another.ravel())[0, 1]
         assert abs(correlation) < 3 / math.sqrt(one.size), name
-
-
-def test_random_words_are_uniform_in_every_bit():
-    words = _mixed(torch.arange(100_000))
-    ones = [((words >> bit) & 1).sum().item() for bit in range(32)]
-    assert all(stats.binomtest(count, len(words), 0.5).pvalue > 1e-4 for count in ones)
-    assert words.min() >= 0
-    assert words.max() < 2**32
-    assert len(words.unique()) == len(words)
-
-
-def test_random_numbers_are_the_quantiles_of_their_words():
-    words = torch.tensor([0, 1, 255, 256, 2**31 - 1, 2**31, 3 * 2**30, 2**32 - 1])
-    expected = stats.norm.ppf(((words // 256).double() + 0.5) / 2**24)
-    torch.testing.assert_close(_normal(words).double(), torch.tensor(expected), rtol=1e-5, atol=0)
-    assert _normal(words).isfinite().all()
 
 
 def test_random_draws_stay_what_they_were():

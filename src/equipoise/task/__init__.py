@@ -9,6 +9,7 @@ from equipoise.task.inversegradientnorm import InverseGradientNorm
 from equipoise.task.lbtw import LBTW
 from equipoise.task.probedgradientnorm import ProbedGradientNorm
 from equipoise.task.random import Random
+from equipoise.task.relobralo import ReLoBRaLo
 from equipoise.task.slaw import SLAW
 from equipoise.task.softadapt import SoftAdapt
 from equipoise.task.uncertainty import Uncertainty
@@ -25,6 +26,7 @@ __all__ = [
     "InverseGradientNorm",
     "ProbedGradientNorm",
     "Random",
+    "ReLoBRaLo",
     "SoftAdapt",
     "Uncertainty",
     "UncertaintySoftmax",

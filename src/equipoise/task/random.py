@@ -9,10 +9,9 @@ from zlib import crc32
 import torch
 from torch import Tensor
 
+from equipoise.draws import WORD, normal
 from equipoise.moments import whole_batch
 from equipoise.task.base import Initial, LossWeighting
-
-_WORD = 2**32
 
 
 class Random(LossWeighting):
@@ -52,7 +51,7 @@ class Random(LossWeighting):
         nonfinite: Literal["propagate", "raise"] = "propagate",
     ) -> None:
         super().__init__(tasks, initial=initial, nonfinite=nonfinite)
-        if not (isinstance(seed, int) and 0 <= seed < _WORD):
+        if not (isinstance(seed, int) and 0 <= seed < WORD):
             raise ValueError(f"seed must be an integer in [0, 2**32), found {seed!r}")
         self.register_buffer("seed", torch.tensor(seed))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
@@ -68,22 +67,7 @@ class Random(LossWeighting):
         losses, counts = whole_batch(losses, counts)
         measured = losses.isfinite() if counts is None else losses.isfinite() & (counts > 0)
         counted = measured.any()
-        numbers = _normal(_mixed(_mixed(_mixed(self.seed) ^ self.steps) ^ self.names))
+        numbers = normal(self.seed, self.steps, self.names)
         self.steps += counted
         weights = self.initial.sum() * torch.softmax(numbers, 0)
         return torch.where(counted, weights, self._weights)
-
-
-def _mixed(words: Tensor) -> Tensor:
-    """Each of 32 bits of the result depends on each bit of ``words``, integers below 2³²."""
-    words = (words + 0x9E3779B9) % _WORD
-    for _ in range(2):
-        words = ((words >> 16) ^ words) * 0x45D9F3B % _WORD  # below 2⁶³ on the way
-    return (words >> 16) ^ words
-
-
-def _normal(words: Tensor) -> Tensor:
-    """Normal numbers from words that are uniform in [0, 2³²)."""
-    # Odd multiples of 2⁻²⁴ in (-1, 1), which float32 holds exactly: none is rounded to ±1.
-    uniform = (2 * (words >> 8) + 1 - 2**24).to(torch.float32) / 2**24
-    return 2**0.5 * torch.erfinv(uniform)
