@@ -19,11 +19,11 @@ from sklearn.metrics import (
 )
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
-from torch.utils.data import TensorDataset
 
 from equipoise.errors import UserError
 from equipoise.problems.columns import check_column, kind_of, read_labels, read_table, some, varied
 from equipoise.problems.problem import OVERALL, Data, Metrics, Problem, Recipe
+from equipoise.problems.samples import samples_of
 from equipoise.problems.scores import Score, score_of
 from equipoise.problems.splits import split_by_group
 from equipoise.step import LossFunction
@@ -129,22 +129,12 @@ def molecules(
         )
     unlearnable, labels = labels.columns[~learnable], labels.loc[:, learnable]
     names, values = list(labels.columns), labels.to_numpy()
-
     if kind == "binary":
-        scale = np.ones(len(names))
-        losses = binary_losses(values[train])
+        scale, losses = np.ones(len(names)), binary_losses(values[train])
     else:
-        scale = np.nanstd(values[train], 0)
+        scale, losses = np.nanstd(values[train], 0), _squared_losses
         values = (values - np.nanmean(values[train], 0)) / scale
-        losses = _squared_losses
-
-    def part(rows: NDArray[np.int64]) -> TensorDataset:
-        return TensorDataset(
-            torch.from_numpy(packed[rows]),
-            torch.from_numpy(np.nan_to_num(values[rows]).astype(np.float32)),
-            torch.from_numpy(~np.isnan(values[rows])),
-        )
-
+    parts = [samples_of(packed[rows], values[rows]) for rows in (train, validation, test)]
     counted = {
         "Left out: rows whose SMILES is empty or does not parse, see unparsed.csv": (~parsed).sum(),
         "Left out: molecules without a label": (parsed & ~labelled).sum(),
@@ -159,9 +149,9 @@ def molecules(
     }
     return Problem(
         tasks=names,
-        train=part(train),
-        validation=part(validation),
-        test=part(test),
+        train=parts[0],
+        validation=parts[1],
+        test=parts[2],
         network=lambda: Network(BITS, len(names)),
         shared=_trunk,
         losses=losses,

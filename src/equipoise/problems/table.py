@@ -12,7 +12,6 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.utils.data import TensorDataset
 
 from equipoise.errors import UserError
 from equipoise.problems.columns import as_times, check_column, read_table, some
@@ -25,6 +24,7 @@ from equipoise.problems.kinds import (
     predictions,
 )
 from equipoise.problems.problem import OVERALL, Data, Metrics, Problem, Recipe
+from equipoise.problems.samples import samples_of
 from equipoise.problems.scores import score_of
 from equipoise.problems.splits import Rows, split_at_random, split_by_group, split_by_time, strata
 from equipoise.problems.table_network import Network
@@ -100,13 +100,7 @@ def table(
     if head < 0:
         raise UserError(f"--head must be a width, or 0 for none, found {head}")
 
-    def part(rows: Rows) -> TensorDataset:
-        return TensorDataset(
-            torch.from_numpy(inputs[rows]),
-            torch.from_numpy(np.nan_to_num(labels[rows]).astype(np.float32)),
-            torch.from_numpy(~np.isnan(labels[rows])),
-        )
-
+    parts = [samples_of(inputs[rows], labels[rows]) for rows in (train, validation, test)]
     unlearnable = [target.name for target in found if target not in learned]
     repeated = frame[[*chosen.numbers, *chosen.categories]].duplicated().sum()
     counted = {
@@ -121,9 +115,9 @@ def table(
     scores = [name for name, measured in SCORES.items() if kinds_learned & measured.keys()]
     return Problem(
         tasks=[target.name for target in learned],
-        train=part(train),
-        validation=part(validation),
-        test=part(test),
+        train=parts[0],
+        validation=parts[1],
+        test=parts[2],
         network=lambda: Network(widths, head, learned),
         shared=_trunk,
         losses=losses,
