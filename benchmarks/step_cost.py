@@ -116,7 +116,7 @@ def seconds_of_steps(setting: Setting) -> dict[str, list[float]]:
 def main() -> None:
     """Measure, and print the tables."""
     console = Console(highlight=False, width=120)
-    settings = [virtual_screening(tasks, 60) for tasks in (10, 32, 128, 617)]
+    settings = [virtual_screening(tasks, 40) for tasks in (10, 32, 128, 617)]
     settings.append(regression(600))
     times = {setting.name: seconds_of_steps(setting) for setting in settings}
 

@@ -75,6 +75,7 @@ class ProblemSource:
         identity = {
             name: f"sha256:{_sha256(value)}" if isinstance(value, Path) else value
             for name, value in values.items()
+            if value is not None
         }
         if self.name not in BUILT_IN:
             module = sys.modules[self.name.partition(":")[0]]

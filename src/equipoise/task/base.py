@@ -225,8 +225,8 @@ def inverse_weights(inverse: Tensor, measured: Tensor, initial: Tensor) -> Tenso
     Together the measured tasks keep the sum of their initial weights; the others keep theirs. All
     arguments are ``(tasks,)``; ``inverse`` is finite, also where not measured.
     """
-    inverse = measured * inverse
-    share = (measured * initial).sum() / inverse.sum()
+    counted = measured.to(initial.dtype)
+    share = counted.dot(initial) / counted.dot(inverse)
     return torch.where(measured, share * inverse, initial)
 
 

@@ -85,8 +85,9 @@ class SLAW(LossWeighting):
         self.moments.update(losses, counts)
         mean, variance = self.moments.mean, self.moments.variance
         resolution = max(torch.finfo(losses.dtype).eps, torch.finfo(mean.dtype).eps)
-        resolved = variance > (resolution * mean).square()
-        measured = resolved & (self.moments.updates > self.warmup)
+        measured = variance > (resolution * mean).square()
+        if self.warmup > 1 or not self.moments.corrected:
+            measured &= self.moments.updates > self.warmup  # else the first variance is 0 anyway
         if self.floor == "relative":
             variance = variance.maximum((_RELATIVE_FLOOR * mean).square())
         lowest = 0.0 if self.floor == "relative" else self.floor**2
