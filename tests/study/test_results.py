@@ -48,6 +48,12 @@ def test_another_configuration_is_refused_with_what_differs(tmp_path):
     assert (tmp_path / "study.json").read_bytes() == before
 
 
+def test_a_study_of_another_version_is_refused(tmp_path):
+    open_study(tmp_path, replace(STUDY, version="0.0.1"))
+    with pytest.raises(UserError, match=r"version '0\.0\.1' there"):
+        open_study(tmp_path, STUDY)
+
+
 def test_a_folder_of_something_else_is_refused_untouched(tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(UserError, match="something other than a study"):

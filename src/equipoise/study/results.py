@@ -17,6 +17,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ class Study:
     """Metric → ``"min"`` or ``"max"``; the first decides."""
     notes: tuple[str, ...]
     """What a reader should know of the data."""
+    version: str = version("equipoise")
+    """Of the library: runs of two versions are not to be mixed."""
 
     @property
     def objective(self) -> str:

@@ -26,8 +26,8 @@ class SLAW(LossWeighting):
 
     The losses of a step enter the statistics before its weights are computed. A task that is not
     measured yet keeps its initial weight, and so does one whose loss stands still: whose spread is
-    below what the losses' dtype resolves at their mean. The others share out what remains.
-    The spread of a loss that comes to a halt falls by half in 140 steps (at :math:`\beta=0.99`), and
+    below what the losses' dtype resolves at their mean. The others share out what remains. The
+    spread of a loss that comes to a halt falls by half in 140 steps (at :math:`\beta=0.99`), and
     its weight rises until that point is reached: where losses may freeze, set ``bounds``.
 
     Source: Crawshaw and Košecká, 2021, arXiv 2109.08218. ``beta`` is 0.99 there. The schedule is
