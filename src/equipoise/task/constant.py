@@ -10,11 +10,11 @@ from equipoise.task.base import LossWeighting
 
 
 class Constant(LossWeighting):
-    r"""Weights given once, as ``initial``; equal by default.
+    r"""Weights given once, equal by default.
 
     .. math:: w_k = w_k^{(0)}
 
-    See :class:`~equipoise.task.base.TaskWeighting` for the arguments.
+    They are ``initial``: see :class:`~equipoise.task.base.TaskWeighting` for the arguments.
 
     Example:
         >>> weighting = Constant(["depth", "normals"], initial={"depth": 1.0, "normals": 0.2})
