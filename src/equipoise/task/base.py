@@ -215,7 +215,7 @@ class GradientWeighting(TaskWeighting):
 
 
 def _total(weights: Tensor, losses: Tensor) -> Tensor:
-    # `weights` must be no buffer: the next call may overwrite that before this one's backward().
+    # Not the buffer, which the next call may overwrite before this one's backward().
     return (weights * losses).sum()
 
 
