@@ -421,6 +421,7 @@ def test_step_stays_on_the_device(method, missing):
     with no_transfer():
         for _ in range(2):
             call(weighting, losses, mask, network=network).backward(retain_graph=True)
+    assert weighting.weights.is_meta
 
 
 # Wrong input
