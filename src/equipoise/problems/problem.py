@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from equipoise.errors import UserError
+from equipoise.errors import UserError, near_match
 from equipoise.losses import task_names
 from equipoise.step import LossFunction
 
@@ -44,6 +46,8 @@ class Recipe:
     """From parameters and learning rate to an optimizer."""
     clip: float | None = None
     """Largest norm of the gradient of all parameters; ``None`` for no limit."""
+    held_out_batch_size: int | None = None
+    """Samples in a held-out batch; as many as in a batch if ``None``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +76,14 @@ class Problem:
     """How it is trained."""
     ideal_weights: Sequence[float] | None = None
     """The best constant weights, where they are known: adds the method ``ideal``."""
+    main: str | None = None
+    """The task that the others are to serve: its value of the first metric decides."""
+    held_out: Data | None = None
+    """Samples that tell the weightings of samples what helps the main task; never trained on."""
+    corrupted: Tensor | None = None
+    """Which labels of the training part are known to be wrong, boolean ``(samples, tasks)``."""
+    pictures: Callable[[Tensor], NDArray[np.uint8]] | None = None
+    """Training samples at indices, int64, as pictures ``(samples, height, width, 1 or 3)``."""
     notes: Sequence[str] = ()
     """Sentences that whoever reads the results should know, such as what was left out."""
     files: Mapping[str, str] = field(default_factory=dict)
@@ -86,11 +98,21 @@ class Problem:
             raise UserError(f"a task cannot be called {OVERALL!r}, which stands for all of them")
         if not self.goals or not set(self.goals.values()) <= {"min", "max"}:
             raise UserError("goals must give each metric, one at least, as 'min' or 'max'")
-        for part in ("train", "validation", "test"):
-            if not len(getattr(self, part)):
+        if self.main is not None and self.main not in names:
+            raise UserError(
+                f"--main: there is no task {self.main!r}: {near_match(self.main, names)}"
+            )
+        for part in ("train", "validation", "test", "held_out"):
+            samples = getattr(self, part)
+            if samples is not None and not len(samples):
                 raise UserError(f"the {part} part of the problem has no samples")
 
     @property
     def objective(self) -> str:
         """The metric that decides."""
         return next(iter(self.goals))
+
+    @property
+    def deciding(self) -> str:
+        """Whose value of the objective decides: the main task, or all tasks together."""
+        return OVERALL if self.main is None else self.main
