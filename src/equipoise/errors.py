@@ -18,3 +18,10 @@ def near_match(name: str, known: Iterable[str]) -> str:
     names = list(known)
     near = difflib.get_close_matches(name, names, n=1)
     return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}."
+
+
+def positive(name: str, value: object) -> float:
+    """``value`` as a float, or a ``ValueError`` that names the parameter."""
+    if not (isinstance(value, (int, float)) and 0 < value < float("inf")):
+        raise ValueError(f"{name} must be a positive number, found {value!r}")
+    return float(value)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from equipoise.errors import near_match
 
@@ -115,6 +116,94 @@ def _scalar(name: str, loss: Tensor) -> Tensor:
             "take its mean over the samples"
         )
     return loss
+
+
+def loss_function(
+    losses: Callable[[nn.Module, Any], Any], tasks: tuple[str, ...] | None = None
+) -> Callable[[nn.Module, Any], tuple[Tensor, Tensor | None]]:
+    """``losses(model, batch)`` in one form, whichever of these it gives.
+
+    - a tensor ``(samples, tasks)``;
+    - a mapping from names to tensors ``(samples,)``, where a key that is missing or ``None`` is a
+      task without a label in this batch;
+    - a pair of one of those and the labels present: boolean, in the same form, or ``None``.
+
+    Args:
+        losses: the function.
+        tasks: the names, in order; ``None`` for the order of a mapping.
+
+    Returns:
+        A function that gives losses ``(samples, tasks)`` and the mask ``(samples, tasks)`` or
+        ``None``, and raises ``TypeError`` or ``ValueError`` for anything else.
+    """
+
+    def normalised(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor | None]:
+        found = losses(model, batch)
+        values, mask = found if isinstance(found, tuple) else (found, None)
+        if isinstance(values, Mapping):
+            names = tuple(values) if tasks is None else tasks
+            values, mask = _by_columns(values, mask, names)
+        _check_samples(values, mask, tasks)
+        return values, mask
+
+    return normalised
+
+
+def _by_columns(
+    values: Mapping[str, Tensor | None],
+    mask: Mapping[str, Tensor] | None,
+    tasks: tuple[str, ...],
+) -> tuple[Tensor, Tensor | None]:
+    for name in [*values, *(mask or ())]:
+        if name not in tasks:
+            raise ValueError(f"there is no task {name!r}: {near_match(str(name), tasks)}")
+    present = {name: value for name, value in values.items() if value is not None}
+    for name, value in present.items():
+        if not isinstance(value, Tensor) or value.ndim != 1:
+            found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise ValueError(
+                f"the losses of task {name!r} must be a tensor (samples,), one loss a sample, "
+                f"found {found}"
+            )
+    if not present:
+        raise ValueError(f"there are no losses: give those of one task at least of {list(tasks)}")
+    sizes = {name: len(value) for name, value in present.items()}
+    if len(set(sizes.values())) > 1:
+        raise ValueError(f"all tasks must have a loss for each sample, found {sizes}")
+    like = next(iter(present.values())).detach()
+    columns = torch.stack([present.get(name, torch.zeros_like(like)) for name in tasks], 1)
+    if mask is None and len(present) == len(tasks):
+        return columns, None
+    everything, nothing = (torch.full_like(like, each, dtype=torch.bool) for each in (True, False))
+    given = mask or {}
+    return columns, torch.stack(
+        [given.get(name, everything) if name in present else nothing for name in tasks], 1
+    )
+
+
+def _check_samples(values: Any, mask: Any, tasks: tuple[str, ...] | None) -> None:
+    size = "tasks" if tasks is None else len(tasks)
+    if not isinstance(values, Tensor) or not values.is_floating_point() or values.ndim != 2:
+        found = (
+            f"{values.dtype} {tuple(values.shape)}"
+            if isinstance(values, Tensor)
+            else type(values).__name__
+        )
+        raise ValueError(
+            f"losses must be floating (samples, {size}), one loss for each sample of each task, or "
+            f"by name (samples,), found {found}: take no mean over the samples (reduction='none')"
+        )
+    if tasks is not None and values.shape[1] != len(tasks):
+        raise ValueError(f"losses must be (samples, {size}), found {tuple(values.shape)}")
+    if mask is not None and (
+        not isinstance(mask, Tensor) or mask.shape != values.shape or mask.dtype != torch.bool
+    ):
+        found = (
+            f"{mask.dtype} {tuple(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
+        )
+        raise ValueError(
+            f"mask must be boolean and of the shape of losses, {tuple(values.shape)}, found {found}"
+        )
 
 
 def by_task(values: Tensor, tasks: tuple[str, ...]) -> dict[str, float]:

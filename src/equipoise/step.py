@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
-from equipoise.directional import directional_derivatives
+from equipoise.directional import Engine, alignments
 from equipoise.losses import task_losses
 
 LossFunction: TypeAlias = Callable[[nn.Module, Any], tuple[Tensor, Tensor | None]]
@@ -24,15 +24,22 @@ class Step:
         model: the network.
         batch: whatever ``losses`` takes.
         shared: the parameters that all tasks share.
+        held_out: a batch of samples held out from training, for whatever asks what helps them.
     """
 
     def __init__(
-        self, losses: LossFunction, model: nn.Module, batch: Any, shared: Iterable[Tensor]
+        self,
+        losses: LossFunction,
+        model: nn.Module,
+        batch: Any,
+        shared: Iterable[Tensor],
+        held_out: Any = None,
     ) -> None:
         self.loss_function = losses
         self.model = model
         self.batch = batch
         self.shared = tuple(shared)
+        self.held_out = held_out
 
     @cached_property
     def sample_losses(self) -> tuple[Tensor, Tensor | None]:
@@ -53,20 +60,23 @@ class Step:
         """Labels behind each task loss, ``(tasks,)`` int64."""
         return self._task_losses[1]
 
-    def sample_derivatives(self, direction: Sequence[Tensor], *, check: bool = True) -> Tensor:
+    def sample_derivatives(
+        self, direction: Sequence[Tensor], *, engine: Engine = "forward", check: bool = True
+    ) -> Tensor:
         """Derivatives ``(samples, tasks)`` of the losses along a direction in ``shared``.
 
         Asked for before the losses, they come from the one forward pass that gives the losses.
         Later a second pass gives them: it leaves the model's buffers alone, and dropout draws anew.
-        See :func:`~equipoise.directional.directional_derivatives` for arguments and errors.
+        See :func:`~equipoise.alignments` for arguments and errors.
         """
         first = "sample_losses" not in vars(self)
-        losses, mask, derivatives = directional_derivatives(
+        losses, mask, derivatives = alignments(
             self.loss_function,
             self.model,
             self.batch,
             direction,
-            self.shared,
+            shared=self.shared,
+            engine=engine,
             check=check,
             update_buffers=first,
         )

@@ -250,10 +250,3 @@ def _initial_weights(initial: Initial | None, tasks: tuple[str, ...]) -> Tensor:
 
 def _shape(tensor: Tensor) -> tuple[int, ...]:
     return tuple(tensor.shape)
-
-
-def positive(name: str, value: object) -> float:
-    """``value`` as a float, or a ``ValueError`` that names the parameter."""
-    if not (isinstance(value, (int, float)) and 0 < value < float("inf")):
-        raise ValueError(f"{name} must be a positive number, found {value!r}")
-    return float(value)

@@ -8,8 +8,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from equipoise.errors import positive
 from equipoise.moments import whole_batch
-from equipoise.task.base import GradientWeighting, Initial, positive
+from equipoise.task.base import GradientWeighting, Initial
 
 _BETAS, _EPSILON, _LOWEST = (0.9, 0.999), 1e-8, 1e-3
 

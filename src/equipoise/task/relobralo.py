@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from equipoise.draws import WORD, uniform
+from equipoise.errors import positive
 from equipoise.moments import whole_batch
-from equipoise.task.base import Initial, LossWeighting, inverse_weights, positive
+from equipoise.task.base import Initial, LossWeighting, inverse_weights
 
 
 class ReLoBRaLo(LossWeighting):

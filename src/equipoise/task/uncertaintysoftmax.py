@@ -8,8 +8,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from equipoise.errors import positive
 from equipoise.moments import whole_batch
-from equipoise.task.base import Initial, LossWeighting, inverse_weights, positive
+from equipoise.task.base import Initial, LossWeighting, inverse_weights
 
 
 class UncertaintySoftmax(LossWeighting):

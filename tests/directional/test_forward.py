@@ -1,163 +1,15 @@
 import copy
+from functools import partial
 
 import pytest
 import torch
+from settings import TRUNKS, by_loops, setting, squared_errors
 from torch import nn
 
-from equipoise.directional import (
-    directional_derivatives,
-    gradient_norms,
-    parameters_of,
-    random_direction,
-)
+from equipoise.directional import alignments, gradient_norms, parameters_of, random_direction
 from equipoise.losses import task_losses
 
-
-class Network(nn.Module):
-    """The third loss is one of the head alone."""
-
-    def __init__(self):
-        super().__init__()
-        self.trunk = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 4))
-        self.head = nn.Linear(4, 2)
-
-    def losses(self):
-        outputs = self.head(self.trunk(torch.ones(5, 3)))
-        return torch.stack([*(outputs**2).mean(0), self.head.bias.sum()])
-
-
-SHARED = {
-    "module": lambda network: network.trunk,
-    "parameters": lambda network: network.trunk.parameters(),
-    "list": lambda network: list(network.trunk.parameters()),
-    "one": lambda network: network.trunk[2].weight,
-}
-
-
-@pytest.mark.parametrize("shared", SHARED.values(), ids=SHARED)
-def test_norms_are_those_of_the_flat_gradients(shared):
-    network = Network()
-    losses = network.losses()
-    norms = gradient_norms(losses, shared(network))
-
-    for index in range(2):
-        parameters = parameters_of(shared(network))
-        parts = torch.autograd.grad(losses[index], parameters, retain_graph=True)
-        assert norms[index].item() == pytest.approx(sum((g**2).sum() for g in parts).sqrt().item())
-    assert norms[2] == 0
-    assert not norms.requires_grad
-    losses.sum().backward()  # the graph is kept
-
-
-def test_frozen_parameters_do_not_count():
-    network = Network()
-    everything = gradient_norms(network.losses(), network.trunk)
-    network.trunk[0].requires_grad_(False)
-    rest = gradient_norms(network.losses(), network.trunk)
-    torch.testing.assert_close(rest, gradient_norms(network.losses(), network.trunk[2]))
-    assert (rest[:2] < everything[:2]).all()
-
-
-@pytest.mark.parametrize(
-    ("dtype", "expected"), [(torch.bfloat16, torch.float32), (torch.float64, torch.float64)]
-)
-def test_norms_are_of_float32_at_least(dtype, expected):
-    weight = torch.full((1000,), 3.0, dtype=dtype, requires_grad=True)
-    norms = gradient_norms(torch.stack([weight.sum()]), weight)
-    assert norms.dtype == expected
-    assert norms.item() == pytest.approx(1000**0.5)
-
-
-def test_activations_may_be_shared():
-    """For a wide trunk: its output in place of its parameters."""
-    network = Network()
-    features = network.trunk(torch.ones(5, 3))
-    losses = (network.head(features) ** 2).mean(0)
-    norms = gradient_norms(losses, features)
-    expected = torch.autograd.grad(losses[0], features)[0].norm()
-    torch.testing.assert_close(norms[0], expected)
-
-
-def test_shared_parameters_out_of_reach():
-    with pytest.raises(ValueError, match="no loss depends on a shared parameter"):
-        gradient_norms(Network().losses(), nn.Linear(2, 2))
-
-
-def test_step_without_labels_reaches_nothing():
-    losses = torch.zeros(2, requires_grad=True)
-    assert gradient_norms(losses, nn.Linear(2, 2), torch.zeros(2)).tolist() == [0, 0]
-
-
-@pytest.mark.parametrize(
-    "shared", [[], nn.Tanh(), torch.ones(2), nn.Linear(2, 2).requires_grad_(False)]
-)
-def test_nothing_shared(shared):
-    with pytest.raises(ValueError, match="shared holds no parameter that requires a gradient"):
-        parameters_of(shared)
-
-
-# Directional derivatives
-
-
-class Last(nn.Module):
-    """The last output of a recurrent layer."""
-
-    def __init__(self, recurrent):
-        super().__init__()
-        self.recurrent = recurrent
-
-    def forward(self, inputs):
-        return self.recurrent(inputs)[0][:, -1]
-
-
-class Attentive(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.layer = nn.TransformerEncoderLayer(4, 2, 8, dropout=0, batch_first=True)
-
-    def forward(self, inputs):
-        return self.layer(inputs).flatten(1)
-
-
-TRUNKS = {
-    "mlp": (lambda: nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 5)), (4,)),
-    "batchnorm": (
-        lambda: nn.Sequential(
-            nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.SiLU(), nn.MaxPool2d(2), nn.Flatten()
-        ),
-        (2, 6, 6),
-    ),
-    "attention": (Attentive, (3, 4)),
-    "lstm": (lambda: Last(nn.LSTM(4, 5, batch_first=True)), (3, 4)),
-    "gru": (lambda: Last(nn.GRU(4, 5, batch_first=True)), (3, 4)),
-}
-
-
-def squared_errors(model, batch):
-    inputs, targets, mask = batch
-    return (model(inputs) - targets) ** 2, mask
-
-
-def setting(trunk, *, samples=4, tasks=3, missing=True, dtype=torch.float64):
-    """A model of a trunk and heads, and a batch."""
-    make, shape = TRUNKS[trunk]
-    model = nn.Sequential(make(), nn.LazyLinear(tasks))
-    inputs = torch.randn(samples, *shape)
-    model(inputs)
-    targets = torch.randn(samples, tasks)
-    mask = torch.rand(samples, tasks) < 0.7 if missing else None
-    return model.to(dtype), (inputs.to(dtype), targets.to(dtype), mask)
-
-
-def by_loops(model, batch, direction, shared):
-    """A backward pass for every sample of every task."""
-    losses, _ = squared_errors(model, batch)
-    derivatives = torch.zeros_like(losses)
-    for index in [divmod(number, losses.shape[1]) for number in range(losses.numel())]:
-        gradients = torch.autograd.grad(losses[index], shared, retain_graph=True)
-        pairs = zip(gradients, direction, strict=True)
-        derivatives[index] = sum((gradient * part).sum() for gradient, part in pairs)
-    return losses, derivatives
+forward = partial(alignments, engine="forward")
 
 
 @pytest.mark.parametrize("trunk", TRUNKS)
@@ -174,7 +26,7 @@ def test_derivatives_are_those_of_loops_over_the_samples(trunk, options, dtype):
     losses, expected = by_loops(twin, batch, direction, list(twin[0].parameters()))
     task_losses(losses, batch[2])[0].sum().backward()
 
-    found = directional_derivatives(squared_errors, model, batch, direction, model[0])
+    found = forward(squared_errors, model, batch, direction, shared=model[0])
     task_losses(*found[:2])[0].sum().backward()
 
     assert found[1] is batch[2]
@@ -193,12 +45,10 @@ def test_second_pass_leaves_the_buffers():
     model, batch = setting("batchnorm")
     before = [buffer.clone() for buffer in model.buffers()]
     direction = random_direction(model[0], 1)
-    first = directional_derivatives(
-        squared_errors, model, batch, direction, model[0], update_buffers=False
-    )
+    first = forward(squared_errors, model, batch, direction, shared=model[0], update_buffers=False)
     for buffer, old in zip(model.buffers(), before, strict=True):
         assert torch.equal(buffer, old)
-    second = directional_derivatives(squared_errors, model, batch, direction, model[0])
+    second = forward(squared_errors, model, batch, direction, shared=model[0])
     torch.testing.assert_close(first[2], second[2])
 
 
@@ -206,7 +56,7 @@ def test_part_of_the_parameters():
     model, batch = setting("mlp")
     shared = [model[0][0].weight, model[0][2].bias]
     direction = random_direction(shared, 1)
-    found = directional_derivatives(squared_errors, model, batch, direction, shared)
+    found = forward(squared_errors, model, batch, direction, shared=shared)
     torch.testing.assert_close(found[2], by_loops(model, batch, direction, shared)[1])
 
 
@@ -215,7 +65,7 @@ def test_frozen_parameters_have_no_direction():
     model[0][0].requires_grad_(False)
     direction = random_direction(model[0], 1)
     assert [part.shape for part in direction] == [(5, 5), (5,)]
-    found = directional_derivatives(squared_errors, model, batch, direction, model[0])
+    found = forward(squared_errors, model, batch, direction, shared=model[0])
     expected = by_loops(model, batch, direction, parameters_of(model[0]))
     torch.testing.assert_close(found[2], expected[1])
 
@@ -224,7 +74,7 @@ def test_tied_parameters():
     model, batch = setting("mlp")
     model[0].append(model[0][2])
     direction = random_direction(model[0], 1)
-    found = directional_derivatives(squared_errors, model, batch, direction, model[0])
+    found = forward(squared_errors, model, batch, direction, shared=model[0])
     expected = by_loops(model, batch, direction, list(model[0].parameters()))
     torch.testing.assert_close(found[2], expected[1])
 
@@ -234,9 +84,7 @@ def test_dropout_draws_once_for_losses_and_derivatives():
     model[0].append(nn.Dropout(0.5))
     direction = random_direction(model[0], 1)
     torch.manual_seed(3)
-    losses, _, derivatives = directional_derivatives(
-        squared_errors, model, batch, direction, model[0]
-    )
+    losses, _, derivatives = forward(squared_errors, model, batch, direction, shared=model[0])
     after = torch.get_rng_state()
 
     def moved(size):
@@ -269,13 +117,13 @@ def test_kernels_are_as_before():
         return squared_errors(model, batch)
 
     look(model, batch)
-    directional_derivatives(look, model, batch, direction, model[0])
+    forward(look, model, batch, direction, shared=model[0])
     look(model, batch)
     before, during, after = seen
     assert during == (False, [False, False, True])
     assert before == after
     with pytest.raises(ZeroDivisionError):
-        directional_derivatives(lambda *_: 1 / 0, model, batch, direction, model[0])
+        forward(lambda *_: 1 / 0, model, batch, direction, shared=model[0])
     look(model, batch)
     assert seen[-1] == before
 
@@ -286,7 +134,7 @@ def test_compiled_module():
     direction = random_direction(model[0], 1)
     expected = by_loops(model, batch, direction, list(model[0].parameters()))[1]
     compiled = torch.compile(model, backend="aot_eager")
-    found = directional_derivatives(squared_errors, compiled, batch, direction, model[0])
+    found = forward(squared_errors, compiled, batch, direction, shared=model[0])
     torch.testing.assert_close(found[2], expected)
     found[0].sum().backward()
     assert model[0][0].weight.grad.any()
@@ -319,7 +167,7 @@ def test_operator_without_formula_is_named(operation, name):
         return operation(model(batch[0])) ** 2, None
 
     with pytest.raises(NotImplementedError, match=f"{name} has no forward-mode formula"):
-        directional_derivatives(losses, model, batch, direction, model[0])
+        forward(losses, model, batch, direction, shared=model[0])
     losses(model, batch)[0].sum().backward()  # the model is as it was
 
 
@@ -331,7 +179,7 @@ def test_what_else_is_not_implemented_stays_as_it_is():
         raise NotImplementedError("later")
 
     with pytest.raises(NotImplementedError, match=r"^later$"):
-        directional_derivatives(losses, model, batch, direction, model[0])
+        forward(losses, model, batch, direction, shared=model[0])
 
 
 @pytest.mark.parametrize(
@@ -346,8 +194,12 @@ def test_missing_derivative(lost):
     model, batch = setting("mlp")
     direction = random_direction(model[0], 1)
     with pytest.raises(ValueError, match="no loss depends on a shared parameter"):
-        directional_derivatives(
-            lambda model, batch: (lost(model, batch[0]), None), model, batch, direction, model[0]
+        forward(
+            lambda model, batch: (lost(model, batch[0]), None),
+            model,
+            batch,
+            direction,
+            shared=model[0],
         )
 
 
@@ -358,37 +210,39 @@ def test_derivatives_that_are_all_zero():
     def losses(model, batch):
         return torch.relu(-1 - model(batch[0]) ** 2), None
 
-    arguments = (losses, model, batch, direction, model[0])
+    arguments = (losses, model, batch, direction)
     with pytest.raises(ValueError, match="the derivatives of all losses along the direction are 0"):
-        directional_derivatives(*arguments)
-    assert not directional_derivatives(*arguments, check=False)[2].any()
+        forward(*arguments, shared=model[0])
+    assert not forward(*arguments, shared=model[0], check=False)[2].any()
 
 
 def test_batch_without_labels_has_nothing_to_check():
     model, (inputs, targets, _) = setting("mlp")
     direction = random_direction(model[0], 1)
     for batch in ((inputs, targets, torch.zeros(4, 3) > 0), (inputs[:0], targets[:0], None)):
-        directional_derivatives(squared_errors, model, batch, direction, model[0])
+        forward(squared_errors, model, batch, direction, shared=model[0])
 
 
 def test_wrong_direction_and_shared():
     model, batch = setting("mlp")
     direction = random_direction(model[0], 1)
     with pytest.raises(ValueError, match="direction must have the shapes of the 4 shared"):
-        directional_derivatives(squared_errors, model, batch, direction[:3], model[0])
+        forward(squared_errors, model, batch, direction[:3], shared=model[0])
     other = nn.Linear(2, 2)
     with pytest.raises(ValueError, match="none of the model's"):
-        directional_derivatives(
-            squared_errors, model, batch, random_direction(other, 1), other.parameters()
-        )
+        forward(squared_errors, model, batch, random_direction(other, 1), shared=other.parameters())
 
 
 def test_square_of_a_random_derivative_is_the_squared_norm_on_average():
     model, batch = setting("mlp")
     squares = []
     for number in range(2000):
-        _, mask, derivatives = directional_derivatives(
-            squared_errors, model, batch, random_direction(model[0], 0, number), model[0]
+        _, mask, derivatives = forward(
+            squared_errors,
+            model,
+            batch,
+            random_direction(model[0], 0, number),
+            shared=model[0],
         )
         squares.append(task_losses(derivatives, mask)[0].square())
     norms = gradient_norms(task_losses(*squared_errors(model, batch))[0], model[0])
@@ -421,7 +275,7 @@ def test_checkpointed_activations_have_derivatives_and_no_backward_pass():
         outputs = torch.utils.checkpoint.checkpoint(model, inputs, use_reentrant=False)
         return (outputs - targets) ** 2, mask
 
-    found = directional_derivatives(losses, model, batch, direction, model[0])
+    found = forward(losses, model, batch, direction, shared=model[0])
     expected = by_loops(model, batch, direction, list(model[0].parameters()))
     torch.testing.assert_close(found[2], expected[1])
     with pytest.raises(torch.utils.checkpoint.CheckpointError):

@@ -1,0 +1,70 @@
+"""Directional derivatives of losses from a central difference: approximate, for any parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from equipoise.directional.computation import Computation, is_sharded, random_state_kept
+
+if TYPE_CHECKING:
+    from equipoise.step import LossFunction
+
+
+def difference_derivatives(
+    losses: LossFunction,
+    model: nn.Module,
+    batch: Any,
+    direction: Sequence[Tensor],
+    parameters: list[Tensor],
+    *,
+    update_buffers: bool,
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    r"""Losses, mask and derivatives; see :func:`~equipoise.directional.alignments`.
+
+    .. math:: d_{ik} \approx \frac{l_{ik}(\theta + h v) - l_{ik}(\theta - h v)}{2h}, \quad
+        h = \sqrt{\varepsilon} \, \frac{\max(\|\theta\|, 1)}{\|v\|}
+
+    Two passes without a graph, with the random numbers of the third, which gives the losses. The
+    parameters are moved in place and restored bit for bit. :math:`\varepsilon` is the precision of
+    the parameters: the step balances rounding against the kinks of ReLU networks, whose error falls
+    with the step, not with its square. Of sharded parameters each process moves its part.
+    """
+    computation = Computation(losses, model)
+    norm = _norm(direction)
+    precision = min(torch.finfo(parameter.dtype).eps for parameter in parameters) ** 0.5
+    size = precision * _norm(parameters).clamp(min=1) / torch.where(norm > 0, norm, 1)
+    start = [parameter.detach().clone() for parameter in parameters]
+    moved = []
+    with torch.no_grad():
+        try:
+            for sign in (1, -1):
+                for parameter, origin, part in zip(parameters, start, direction, strict=True):
+                    _local(parameter).copy_(_local(origin) + sign * size * _local(part))
+                with random_state_kept(model):
+                    values, _ = computation.call(batch, computation.copied_buffers())
+                moved.append(values)
+        finally:
+            for parameter, origin in zip(parameters, start, strict=True):
+                _local(parameter).copy_(_local(origin))
+    values, mask = computation.call(batch, {} if update_buffers else computation.copied_buffers())
+    return values, mask, (moved[0] - moved[1]) / (2 * size)
+
+
+def _norm(tensors: Sequence[Tensor]) -> Tensor:
+    """The norm of all of them together, of sharded ones over all processes."""
+    squares = [_whole(tensor.detach().square().sum()) for tensor in tensors]
+    return torch.stack(squares).sum().sqrt()
+
+
+def _whole(tensor: Any) -> Tensor:
+    whole: Tensor = tensor.full_tensor() if is_sharded(tensor) else tensor
+    return whole
+
+
+def _local(tensor: Any) -> Tensor:
+    local: Tensor = tensor.to_local() if is_sharded(tensor) else tensor
+    return local

@@ -1,0 +1,102 @@
+"""The direction in which a held-out objective falls or rises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from equipoise.directional.computation import Computation, is_sharded, unwrapped
+from equipoise.directional.processes import processes, summed
+
+
+def objective_gradient(
+    objective: Callable[[nn.Module, Any], tuple[Tensor, Tensor]],
+    model: nn.Module,
+    batch: Any,
+    parameters: list[Tensor],
+    moved: Mapping[Tensor, Tensor] | None = None,
+) -> list[Tensor]:
+    """The gradient of a scalar in the shared parameters, which leaves nothing behind.
+
+    Buffers, ``.grad`` and the graph of other passes stay as they are. Of several processes it is
+    the mean over their batches, weighed by what ``objective`` counts.
+
+    Args:
+        objective: ``objective(model, batch)`` gives the scalar, and how many samples or labels it
+            is the mean of.
+        model: the network.
+        batch: whatever ``objective`` takes.
+        parameters: what to differentiate in.
+        moved: other values, without a graph, for some of the model's parameters.
+
+    Returns:
+        A tensor for each of ``parameters``, 0 for one that the objective does not reach.
+
+    Raises:
+        ValueError: if the objective is no scalar, or reaches none of them.
+    """
+    moved = moved or {}
+    computation = Computation(objective, unwrapped(model))
+    leaves = {parameter: moved.get(parameter, parameter) for parameter in parameters}
+    leaves = {
+        parameter: leaf if leaf is parameter else leaf.detach().requires_grad_()
+        for parameter, leaf in leaves.items()
+    }
+    replaced = {**moved, **{each: leaf for each, leaf in leaves.items() if leaf is not each}}
+    with torch.enable_grad():
+        value, count = computation.call(
+            batch,
+            computation.copied_buffers()
+            | computation.named(list(replaced), list(replaced.values())),
+        )
+    if not isinstance(value, Tensor) or value.ndim:
+        found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(f"the held-out objective must be a scalar tensor, found {found}")
+    if not value.requires_grad:
+        raise ValueError("the held-out objective has no graph: does it run under no_grad()?")
+    gradients = _gradients(value * _share(value, count), list(leaves.values()), computation)
+    if all(gradient is None for gradient in gradients):
+        raise ValueError(
+            "the held-out objective depends on no shared parameter: are these the right parameters?"
+        )
+    return _over_processes(
+        [
+            torch.zeros_like(parameter) if gradient is None else gradient
+            for parameter, gradient in zip(parameters, gradients, strict=True)
+        ]
+    )
+
+
+def _gradients(value: Tensor, leaves: list[Tensor], module: nn.Module) -> list[Tensor | None]:
+    if not any(is_sharded(leaf) for leaf in leaves):
+        return list(torch.autograd.grad(value, leaves, allow_unused=True))
+    # What gathers sharded parameters hands gradients back in backward() only.
+    kept = {parameter: parameter.grad for parameter in module.parameters()}
+    for parameter in kept:
+        parameter.grad = None
+    torch.autograd.backward(value)
+    gradients = [leaf.grad for leaf in leaves]
+    for parameter, gradient in kept.items():
+        parameter.grad = gradient
+    return gradients
+
+
+def _share(value: Tensor, count: Tensor) -> Tensor | float:
+    """What the objective of this process counts for; together they count as many as there are."""
+    if processes() == 1:
+        return 1.0
+    count = torch.as_tensor(count, dtype=torch.float32, device=value.device)
+    total = summed(count)
+    return processes() * count / torch.where(total > 0, total, 1)
+
+
+def _over_processes(gradients: list[Tensor]) -> list[Tensor]:
+    """Their means over the processes, which sharded ones are already."""
+    if processes() == 1 or any(is_sharded(gradient) for gradient in gradients):
+        return gradients
+    flat = summed(torch.cat([gradient.flatten() for gradient in gradients])) / processes()
+    parts = torch.split(flat, [gradient.numel() for gradient in gradients])
+    return [part.view_as(gradient) for part, gradient in zip(parts, gradients, strict=True)]

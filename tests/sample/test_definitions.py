@@ -1,0 +1,310 @@
+"""The weights against their definitions: a backward pass for every sample of every task."""
+
+import copy
+import itertools
+
+import pytest
+import torch
+from settings import TRUNKS, setting, squared_errors
+
+from equipoise import L2RW, OLAUX, CosineGate, HydaLearn, SLGate, SLGrad
+
+
+def gradients(scalar, parameters):
+    found = torch.autograd.grad(scalar, parameters, retain_graph=True, allow_unused=True)
+    return torch.cat([part.flatten() for part in found])
+
+
+def by_loops(model, batch, objective, shared=None, at=None):
+    """Alignments, one backward pass each; 0 without a label. ``at``: a model moved ahead."""
+    shared = list(model[0].parameters() if shared is None else shared)
+    ahead = model if at is None else at
+    direction = gradients(objective(ahead), list(ahead[0].parameters()))
+    losses, mask = squared_errors(model, batch)
+    mask = torch.ones_like(losses) > 0 if mask is None else mask
+    found = torch.zeros_like(losses)
+    for place in itertools.product(*map(range, losses.shape)):
+        if mask[place]:
+            found[place] = direction @ gradients(losses[place], shared)
+    return found, losses.detach(), mask
+
+
+def main_loss(batch, task=0):
+    def objective(model):
+        losses, mask = squared_errors(model, batch)
+        column = losses[:, task]
+        return (column if mask is None else column[mask[:, task]]).mean()
+
+    return objective
+
+
+def one_batch(trunk, samples, **options):
+    """A model and a batch whose first sample has all labels."""
+    model, batch = setting(trunk, samples=samples, **options)
+    if batch[2] is not None:
+        batch[2][0] = True
+    return model, batch
+
+
+def split(batch, size):
+    first, rest = zip(*((part[:size], part[size:]) for part in batch[:2]), strict=True)
+    masks = (None, None) if batch[2] is None else (batch[2][:size], batch[2][size:])
+    if masks[1] is not None:
+        masks[1][0] = True
+    return (*first, masks[0]), (*rest, masks[1])
+
+
+@pytest.mark.parametrize("trunk", TRUNKS)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"samples": 16},
+        {"samples": 16, "missing": False},
+        {"samples": 9, "missing": False},
+        {"samples": 16, "tasks": 1, "missing": False},
+    ],
+    ids=["missing labels", "all labels", "one sample", "one task"],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_slgrad(trunk, options, dtype):
+    model, whole = one_batch(trunk, dtype=dtype, **options)
+    batch, held_out = split(whole, options["samples"] - 8)
+    twin = copy.deepcopy(model)
+    alignments, _, _ = by_loops(twin, batch, main_loss(held_out))
+    gains = alignments.clamp(min=0)
+
+    slgrad = SLGrad(squared_errors, model, main=0, shared=model[0], tasks=batch[1].shape[1])
+    slgrad(batch, held_out)
+
+    tolerance = {"rtol": 1e-5, "atol": 1e-5 * gains.max().item()}
+    torch.testing.assert_close(slgrad.alignments, alignments.float(), **tolerance)
+    assert gains.any()
+    torch.testing.assert_close(slgrad.weights, (gains / gains.sum()).float(), rtol=1e-5, atol=1e-5)
+
+
+def moved_ahead(model, batch, weights, lr):
+    """One step of SGD on a copy of the model."""
+    ahead = copy.deepcopy(model)
+    losses, mask = squared_errors(ahead, batch)
+    means = [losses[mask[:, task], task].mean() for task in range(losses.shape[1])]
+    total = sum(weight * mean for weight, mean in zip(weights, means, strict=True))
+    total.backward()
+    torch.optim.SGD(ahead.parameters(), lr=lr).step()
+    return ahead
+
+
+@pytest.mark.parametrize("trunk", ["mlp", "batchnorm"])
+def test_look_ahead(trunk):
+    model, whole = one_batch(trunk, 16)
+    batch, held_out = split(whole, 8)
+    slgrad = SLGrad(squared_errors, model, main=0, shared=model[0], lookahead=0.5, tasks=3)
+    weights = torch.full((3,), 1 / 3)
+    for _ in range(3):
+        before = [each.clone() for each in (*model.parameters(), *model.buffers())]
+        twin = copy.deepcopy(model)
+        expected, _, _ = by_loops(
+            twin, batch, main_loss(held_out), at=moved_ahead(twin, batch, weights, 0.5)
+        )
+        plain, _, _ = by_loops(copy.deepcopy(model), batch, main_loss(held_out))
+        slgrad(batch, held_out)
+        torch.testing.assert_close(slgrad.alignments, expected.float(), rtol=1e-4, atol=1e-6)
+        assert not torch.allclose(expected, plain, rtol=1e-2)
+        weights = slgrad.task_weights
+        for parameter, old in zip(model.parameters(), before, strict=False):
+            assert torch.equal(parameter, old)
+
+
+@pytest.mark.parametrize("maximize", [False, True])
+def test_objective_of_ones_own(maximize):
+    model, whole = one_batch("mlp", 16)
+    batch, held_out = split(whole, 8)
+
+    def margin(model, inputs):
+        return torch.sigmoid(model(inputs)).mean() - model(inputs)[:, 1].abs().mean()
+
+    alignments, _, _ = by_loops(model, batch, lambda model: margin(model, held_out[0]))
+    gains = (-alignments if maximize else alignments).clamp(min=0)
+    slgrad = SLGrad(
+        squared_errors,
+        model,
+        main=0,
+        shared=model[0],
+        objective=margin,
+        maximize=maximize,
+        tasks=3,
+    )
+    slgrad(batch, held_out[0])
+    torch.testing.assert_close(slgrad.weights, (gains / gains.sum()).float())
+
+
+@pytest.mark.parametrize(
+    ("fallback", "weight"), [("zero", (0, 0)), ("uniform", (1 / 6, 1 / 6)), ("main", (1 / 2, 0))]
+)
+def test_step_in_which_no_sample_helps(fallback, weight):
+    model, whole = one_batch("mlp", 10, missing=False)
+    batch, held_out = split(whole, 2)
+
+    def away(model, batch):  # whatever lowers a training loss raises this one
+        losses, _ = squared_errors(model, batch)
+        return -losses.sum()
+
+    options = {"main": 0, "shared": model[0], "tasks": 3, "fallback": fallback}
+    slgrad = SLGrad(squared_errors, model, objective=away, **options)
+    first = tuple(part[:1] if part is not None else None for part in batch)
+    # One sample of one task against itself.
+    single = SLGrad(
+        lambda model, batch: squared_errors(model, batch)[0][:, :1],
+        model,
+        main=0,
+        shared=model[0],
+        objective=lambda model, batch: -squared_errors(model, batch)[0][:, 0].sum(),
+        fallback=fallback,
+        tasks=1,
+    )
+    assert single(first, first).item() == pytest.approx(
+        0 if fallback == "zero" else squared_errors(model, first)[0][0, 0].item()
+    )
+    slgrad(batch, held_out)
+    alignments = torch.full((2, 3), -1.0)
+    found = slgrad._weigh(alignments, torch.full((2, 3), 1 / 6))
+    expected = torch.tensor(weight)[:, None].expand(2, 2).T
+    torch.testing.assert_close(found[:, :2], expected.float())
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_slgate(missing):
+    model, whole = one_batch("mlp", 40, missing=missing)
+    batch, held_out = split(whole, 30)
+    alignments, _, mask = by_loops(model, batch, main_loss(held_out))
+    slgate = SLGate(squared_errors, model, main=0, shared=model[0], tasks=3)
+    slgate(batch, held_out)
+    expected = torch.where(alignments > 0, 1 / (3 * mask.sum(0)), 0)
+    torch.testing.assert_close(slgate.weights, expected.float())
+    assert 0 < slgate.weights.sum() < 1
+
+
+def test_l2rw_is_slgrad_of_one_task():
+    model, whole = one_batch("mlp", 16)
+    batch, held_out = split(whole, 8)
+    everything = list(model.parameters())
+    direction = gradients(main_loss(held_out)(model), everything)
+    losses, mask = squared_errors(model, batch)
+    products = torch.stack([direction @ gradients(loss, everything) for loss in losses[:, 0]])
+    gains = torch.where(mask[:, 0], products.clamp(min=0), 0)
+    l2rw = L2RW(squared_errors, model, main=0, shared=model, tasks=3)
+    l2rw(batch, held_out)
+    torch.testing.assert_close(l2rw.weights[:, 0], (gains / gains.sum()).float())
+    assert not l2rw.weights[:, 1:].any()
+
+
+def task_alignments(alignments, mask):
+    return torch.where(mask, alignments, 0).sum(0) / mask.sum(0)
+
+
+def test_hydalearn():
+    model, whole = one_batch("mlp", 40)
+    batch, held_out = split(whole, 30)
+    alignments, _, mask = by_loops(model, batch, main_loss(held_out))
+    gains = task_alignments(alignments, mask).clamp(min=0)
+    hydalearn = HydaLearn(squared_errors, model, main=0, shared=model[0], tasks=3)
+    hydalearn(batch, held_out)
+    torch.testing.assert_close(hydalearn.task_weights, (gains / gains.sum()).float())
+    torch.testing.assert_close(
+        hydalearn.weights, mask * (gains / gains.sum() / mask.sum(0)).float()
+    )
+
+
+def test_hydalearn_is_the_gain_of_a_small_step_on_each_task():
+    """As the paper has it: train on one task, and measure the main one."""
+    model, whole = one_batch("mlp", 40)
+    batch, held_out = split(whole, 30)
+    gains = []
+    for task in range(3):
+        ahead = copy.deepcopy(model)
+        trunk = list(ahead[0].parameters())
+        found = torch.autograd.grad(main_loss(batch, task)(ahead), trunk)
+        with torch.no_grad():
+            for parameter, gradient in zip(trunk, found, strict=True):
+                parameter -= 1e-6 * gradient
+        gains.append((main_loss(held_out)(model) - main_loss(held_out)(ahead)).item())
+    gains = torch.tensor(gains).clamp(min=0)
+    hydalearn = HydaLearn(squared_errors, model, main=0, shared=model[0], tasks=3)
+    hydalearn(batch, held_out)
+    torch.testing.assert_close(hydalearn.task_weights, gains / gains.sum(), rtol=1e-3, atol=1e-4)
+
+
+def test_cosine_gate():
+    seen = set()
+    for seed in range(5):
+        torch.manual_seed(seed)
+        model, batch = one_batch("mlp", 8)
+        trunk = list(model[0].parameters())
+        own = [gradients(main_loss(batch, task)(model), trunk) for task in range(3)]
+        cosines = [torch.cosine_similarity(own[0], each, 0) for each in own]
+        gate = CosineGate(squared_errors, model, main=0, shared=model[0], tasks=3)
+        gate(batch)
+        expected = [(1 / 3 if cosine > 0 else 0) for cosine in cosines]
+        assert gate.task_weights.tolist() == pytest.approx(expected)
+        seen.update(expected[1:])
+    assert seen == {0, 1 / 3}
+
+
+def test_olaux():
+    model, _ = one_batch("mlp", 8)
+    olaux = OLAUX(squared_errors, model, main=1, shared=model[0], lr=0.05, horizon=2, tasks=3)
+    trunk = list(model[0].parameters())
+    learned, sums = torch.ones(3).double(), torch.zeros(3).double()
+    history = []
+    for step in range(8):
+        torch.manual_seed(step)
+        _, batch = one_batch("mlp", 8)
+        own = [gradients(main_loss(batch, task)(model), trunk) for task in range(3)]
+        sums += torch.stack([own[1] @ each for each in own])
+        if step % 2:
+            learned = (learned + 0.05 * sums).clamp(min=0)
+            learned[1] = 1
+            sums.zero_()
+        olaux(batch)
+        torch.testing.assert_close(olaux.task_weights, learned.float() / 3, rtol=1e-4, atol=1e-6)
+        history.append(learned.clone())
+    assert (history[0] == 1).all()
+    assert not torch.equal(history[-1], history[0])
+
+
+def test_every_keeps_the_direction():
+    model, _ = one_batch("mlp", 8)
+    slgate = SLGate(squared_errors, model, main=0, shared=model[0], tasks=3, every=2)
+    torch.manual_seed(1)
+    _, whole = one_batch("mlp", 40)
+    batch, first = split(whole, 20)
+    second = (first[0] + 1, first[1] - 1, first[2])
+    slgate(batch, first)
+    old = slgate.alignments
+    slgate(batch, second)
+    torch.testing.assert_close(slgate.alignments, old)
+    slgate(batch, second)
+    assert not torch.allclose(slgate.alignments, old)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fallback": "none"}, "fallback must be one of zero, uniform, main"),
+        ({"lookahead": 0}, "lookahead must be a positive number"),
+        ({"every": 0}, "every must be an integer of at least 1"),
+    ],
+)
+def test_wrong_options_of_slgrad(options, message):
+    model, _ = setting("mlp")
+    with pytest.raises(ValueError, match=message):
+        SLGrad(squared_errors, model, main=0, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"lr": -1}, "lr must be a positive"), ({"horizon": 0}, "horizon must be an integer")],
+)
+def test_wrong_options_of_olaux(options, message):
+    model, _ = setting("mlp")
+    with pytest.raises(ValueError, match=message):
+        OLAUX(squared_errors, model, main=0, **options)

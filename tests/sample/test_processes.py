@@ -1,0 +1,97 @@
+"""Two processes, each with half of the samples, weigh and train as one."""
+
+import pytest
+import torch
+import torch.distributed as dist
+from gloo import on_two_processes
+from torch import nn
+from torch.distributed.fsdp import fully_shard
+from torch.nn.parallel import DistributedDataParallel
+
+from equipoise import sample
+from equipoise.sample.base import HeldOutWeighting
+
+STEPS, BATCH = 4, 12
+
+
+def network():
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Sequential(nn.Linear(4, 8), nn.Tanh()), nn.Linear(8, 3))
+
+
+def losses(model, batch):
+    inputs, targets, mask = batch
+    return (model(inputs) - targets) ** 2, mask
+
+
+def batch(step, size, rows):
+    generator = torch.Generator().manual_seed(step)
+    inputs = torch.randn(size, 4, generator=generator)
+    targets = torch.randn(size, 3, generator=generator)
+    mask = torch.rand(size, 3, generator=generator) < 0.7  # not the same number on each half
+    mask[:, 0] = True
+    return inputs[rows], targets[rows], mask[rows]
+
+
+def loop(name, model, trunk, rows, held_rows, **options):
+    """Weights of all samples and the model's gradients, step by step."""
+    weighting = getattr(sample, name)(losses, model, main=0, shared=trunk, tasks=3, **options)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    history = []
+    for step in range(STEPS):
+        parts = [batch(step, BATCH, rows), batch(step + 100, 8, held_rows)]
+        total = weighting(*parts[: 1 + isinstance(weighting, HeldOutWeighting)])
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        history.append((weighting.weights, weighting.task_weights, total.detach()))
+    return history
+
+
+def work(rank, name, wrapper, options):
+    rows, held_rows = slice(7 * rank, 7 + 5 * rank), slice(3 * rank, 3 + 5 * rank)
+    model = network()
+    trunk = model[0]
+    if wrapper == "ddp":
+        wrapped = DistributedDataParallel(model)
+    else:
+        mesh = dist.init_device_mesh("cpu", (2,))
+        fully_shard(model[0], mesh=mesh)
+        wrapped = fully_shard(model, mesh=mesh)
+    return loop(name, wrapped, trunk, rows, held_rows, **options)
+
+
+def compared(first, second, whole, **tolerance):
+    for one, two, (weights, task_weights, total) in zip(first, second, whole, strict=True):
+        torch.testing.assert_close(torch.cat([one[0], two[0]]), weights, **tolerance)
+        assert torch.equal(one[1], two[1])
+        torch.testing.assert_close(one[1], task_weights, **tolerance)
+        torch.testing.assert_close((one[2] + two[2]) / 2, total, **tolerance)
+
+
+@pytest.mark.parametrize("name", sample.__all__)
+def test_distributed_data_parallel(name, tmp_path):
+    everything = slice(None)
+    model = network()
+    whole = loop(name, model, model[0], everything, everything)
+    first, second = on_two_processes(work, tmp_path, name, "ddp", {})
+    compared(first, second, whole, rtol=1e-4, atol=1e-6)
+
+
+def test_look_ahead_in_distributed_data_parallel(tmp_path):
+    everything, options = slice(None), {"lookahead": 0.1}
+    model = network()
+
+    # Task means of halves with other counts are no mean of all: here all labels are present.
+    whole = loop("SLGrad", model, model[0], everything, everything, **options)
+    first, second = on_two_processes(work, tmp_path, "SLGrad", "ddp", options)
+    compared(first, second, whole, rtol=0.05, atol=0.01)
+
+
+@pytest.mark.parametrize("name", ["SLGrad", "HydaLearn"])
+def test_sharded_parameters_take_the_difference(name, tmp_path):
+    everything = slice(None)
+    model = network()
+    whole = loop(name, model, model[0], everything, everything)
+    first, second = on_two_processes(work, tmp_path, name, "fsdp", {})
+    compared(first, second, whole, rtol=2e-2, atol=2e-3)
