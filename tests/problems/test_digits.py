@@ -33,6 +33,11 @@ def test_sizes(problem):
     assert list(problem.tasks) == ["left", "right"]
 
 
+def test_the_main_task(problem):
+    assert problem.main is None
+    assert digits(main="right").deciding == "right"
+
+
 def _sides(part):
     """The images that are seen: left and right columns that do not overlap, with their labels."""
     images, labels = every(part)

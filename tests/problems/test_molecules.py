@@ -122,6 +122,9 @@ def test_columns_and_their_order_are_chosen(write):
     frame = table(toxic=np.arange(SIZE) % 2, structure=SMILES).drop(columns="smiles")
     problem = molecules(write(frame), smiles="structure", targets=("toxic", "active"))
     assert problem.tasks == ["toxic", "active"]
+    assert problem.main is None
+    assert molecules(write(table()), main="active").deciding == "active"
+    assert "there is no task 'activ'" in error(write(table()), main="activ")
 
 
 def test_ids_and_text_are_left_out_and_said_so(write):

@@ -162,6 +162,11 @@ def test_wrong_kinds(error, kinds, words):
     assert all(word in message for word in words), message
 
 
+def test_the_main_task(make):
+    assert make(frame()).main is None
+    assert make(frame(), main="sold").deciding == "sold"
+
+
 # Bad input
 
 
@@ -176,6 +181,8 @@ def test_wrong_kinds(error, kinds, words):
         ({"leave_out": ("colr",)}, ["did you mean 'colour'?"]),
         ({"features": ("x",), "group": "x"}, ["--features and --leave-out, --group", "'x'"]),
         ({"group": "colour", "time": "x"}, ["one of them"]),
+        ({"main": "prise"}, ["--main", "did you mean 'price'?"]),
+        ({"main": "x"}, ["--main", "'x' is none of --targets"]),
         ({"leave_out": ("x", "colour")}, ["no column left", "--features"]),
         ({"categorical": ("colur",)}, ["--categorical", "did you mean 'colour'?"]),
         ({"trunk": ("64", "many")}, ["--trunk", "64,many"]),
@@ -386,6 +393,10 @@ def test_targets_that_cannot_be_learned_are_left_out(make, error):
     problem = make(frame(late=late, when=np.arange(SIZE)), ("price", "late"), time="when")
     assert problem.tasks == ["price"]
     assert note(problem, "Left out: targets without").endswith("'late': 1.")
+    message = error(
+        frame(late=late, when=np.arange(SIZE)), ("price", "late"), time="when", main="late"
+    )
+    assert "--main: nothing can be learned of 'late'" in message
     early = np.where(np.arange(SIZE) < 280, 0.0, X)
     message = error(frame(early=early, when=np.arange(SIZE)), ("early",), time="when")
     assert "no target" in message

@@ -9,27 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from equipoise.cli import main
-
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    """Run a command line in an empty folder; its exit code and what it printed."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(ROOT / "tests")
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["equipoise", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        code = stopped.value.code
-        said = capsys.readouterr()
-        text = said.out + said.err + (code if isinstance(code, str) else "")
-        return (1 if isinstance(code, str) else code or 0), text
-
-    return run
 
 
 def compare(run, *options, problem="study.toy:toy"):
@@ -56,6 +36,16 @@ def test_compare_writes_everything(run, tmp_path):
         "slaw",
     }
     assert str(Path("results", "study.toy-toy", "report.html")) in text
+
+
+def test_the_main_task_is_said(run, tmp_path):
+    code, text = compare(run, "--out", "out", problem="study.toy:serving")
+    assert code == 0
+    assert "main task: [a]; its error decides" in text
+    assert "1/4 constant, seed 0: error of [a] " in text
+    assert "error of [a]\N{NO-BREAK SPACE}↓" in text
+    assert json.loads((tmp_path / "out" / "study.json").read_text())["main"] == "[a]"
+    assert "error of [a]" in run("report", "out")[1]
 
 
 def test_what_is_there_is_not_trained_again(run, tmp_path):

@@ -1,5 +1,6 @@
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -166,10 +167,26 @@ def test_no_column_without_what_it_compares_with(tmp_path):
     ]
 
 
+def test_the_main_task(tmp_path):
+    runs = [run(method, seed, TASKS) for method in ("constant", "slaw") for seed in range(2)]
+    for each in runs:
+        each.metrics["AUC"]["b"] += 0.2 * (each.method == "slaw")
+        del each.metrics["loss"]["b"]
+    page = report(tmp_path, replace(study(TASKS), main="b"), runs)
+    assert "The main task is b: its AUC decides" in page.text
+    assert "slaw has the best AUC of b" in page.text
+    heading = [each.split("\N{NO-BREAK SPACE}")[0] for each in page.row("method")]
+    assert heading[1:3] == ["AUC of b", "loss"]
+    assert page.row("slaw")[1:3] == ["0.705 ± 0.064", "0.495 ± 0.064"]
+    assert "Test AUC of b over steps" in page.text
+    assert any("AUC of b, test part" in script for script in page.scripts)
+    assert "main task" not in report(tmp_path, study(TASKS), runs).text
+
+
 def test_names_are_only_ever_text(tmp_path):
     tasks = [NASTY, "<b>x</b>", "a & b", "{{ 1 + 1 }}", "<a href='http://x.example'>y</a>"]
     runs = [run(method, 0, tasks) for method in (NASTY, "<img src=http://x.example/y>", "constant")]
-    page = report(tmp_path, study(tasks, name=NASTY), runs)
+    page = report(tmp_path, replace(study(tasks, name=NASTY), main=NASTY), runs)
     assert not {"b", "a", "img"} & page.tags
     assert page.links == []
     assert [row[0] for row in page.rows].count(NASTY) == 2

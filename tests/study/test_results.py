@@ -1,8 +1,10 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from study.toy import toy
 
 from equipoise.errors import UserError
@@ -10,6 +12,7 @@ from equipoise.study.results import (
     Study,
     metrics_table,
     open_study,
+    read_network,
     read_run,
     read_runs,
     read_study,
@@ -38,6 +41,24 @@ def test_a_study_comes_back(tmp_path):
     open_study(tmp_path / "out", STUDY)
     open_study(tmp_path / "out", STUDY)
     assert read_study(tmp_path / "out") == replace(STUDY, options={"size": 3, "names": ["a", "b"]})
+
+
+def test_the_main_task_is_part_of_a_study(tmp_path):
+    main = replace(STUDY, main="a", options={})
+    assert (STUDY.deciding, main.deciding) == ("all", "a")
+    open_study(tmp_path, main)
+    assert read_study(tmp_path) == main
+    with pytest.raises(UserError, match="main 'a' there, None now"):
+        open_study(tmp_path, replace(main, main=None))
+
+
+def test_a_study_made_before_there_were_main_tasks_is_read(tmp_path):
+    open_study(tmp_path, STUDY)
+    found = json.loads((tmp_path / "study.json").read_text())
+    del found["main"]
+    (tmp_path / "study.json").write_text(json.dumps(found))
+    assert read_study(tmp_path).main is None
+    open_study(tmp_path, STUDY)
 
 
 def test_another_configuration_is_refused_with_what_differs(tmp_path):
@@ -94,6 +115,32 @@ def test_a_run_is_written_whole_or_not_at_all(tmp_path, run, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         write_run(folder, run)
     assert not list(folder.parent.iterdir())
+
+
+def test_the_network_of_a_run_is_kept(tmp_path, run):
+    folder = run_folder(tmp_path, "slaw", 0, None)
+    state = {"weight": torch.randn(2, 3)}
+    write_run(folder, replace(run, network=state))
+    assert torch.equal(read_network(folder)["weight"], state["weight"])
+    assert read_run(folder).selected_step == run.selected_step
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no network"])
+def test_a_network_that_cannot_be_read(tmp_path, run, content):
+    folder = run_folder(tmp_path, "slaw", 0, None)
+    write_run(folder, run)
+    if content is not None:
+        (folder / "network.pt").write_bytes(content)
+    with pytest.raises(UserError, match=f"delete {folder}, and the same command"):
+        read_network(folder)
+
+
+def test_a_network_that_would_run_code_is_refused(tmp_path, run):
+    folder = run_folder(tmp_path, "slaw", 0, None)
+    write_run(folder, run)
+    torch.save({"weight": Path}, folder / "network.pt")
+    with pytest.raises(UserError, match="cannot be read"):
+        read_network(folder)
 
 
 def test_of_two_processes_with_the_same_run_the_first_stays(tmp_path, run):

@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from equipoise.study.statistics import (
     to_json,
     verdict,
 )
+from equipoise.study.tables import results_table
 
 NAN = math.nan
 
@@ -181,6 +183,50 @@ def test_best_first_and_diverged_last(goal, order):
     rows = summarise(study(goal), overall(scores)).methods
     assert [row.method for row in rows] == [*order, "d"]
     assert rows[-1].diverged == 1
+
+
+def test_the_main_task_decides():
+    """Best for all tasks together and for b: constant. Best for the main task, a: slaw."""
+    values = {
+        "constant": [{"all": 0.80, "a": 0.50, "b": 0.9}, {"all": 0.81, "a": 0.52, "b": 0.9}],
+        "slaw": [{"all": 0.60, "a": 0.70, "b": 0.1}, {"all": 0.61, "a": 0.73, "b": 0.1}],
+        "ideal": [{"all": 0.99, "a": 0.99, "b": 0.9}] * 2,
+    }
+    runs = [
+        run(method, seed, each) for method in values for seed, each in enumerate(values[method])
+    ]
+    runs += [run("single", 0, {task: 0.5}, task=task) for task in "ab"]
+    for each in runs:
+        each.metrics["RMSE"] = {"b": 7.0, "all": 7.0}
+        each.metrics["accuracy"] = {
+            task: value / 2 for task, value in each.metrics["score"].items()
+        }
+    plain = replace(study(), goals={"score": "max", "RMSE": "min", "accuracy": "max"})
+    together = summarise(plain, runs)
+    found = summarise(replace(plain, main="a"), runs)
+    assert together.eligible[0].method == "constant"
+    assert [row.method for row in found.eligible] == ["slaw", "constant"]
+    assert found.criterion == "score of a"
+    slaw, constant = found.eligible
+    assert slaw.metrics["score"] == pytest.approx(mean_interval([0.70, 0.73]))
+    assert slaw.metrics["RMSE"].mean == 7
+    assert slaw.metrics["accuracy"].mean == pytest.approx((0.70 + 0.73) / 4)
+    assert slaw.difference == pytest.approx((0.20 + 0.21) / 2)
+    assert slaw.p_value == pytest.approx(stats.ttest_rel([0.70, 0.73], [0.50, 0.52]).pvalue)
+    assert slaw.beyond_noise
+    assert "slaw has the best score of a: 0.71 ±" in verdict(found)
+    headings, _ = results_table(found)
+    assert [heading.split("\N{NO-BREAK SPACE}")[0] for heading in headings[:4]] == [
+        "score of a",
+        "RMSE",
+        "accuracy of a",
+        "mean rank",
+    ]
+    others = {row.method: row for row in together.methods}
+    for row in found.methods:
+        assert row.mean_rank == others[row.method].mean_rank
+        assert row.delta_m == pytest.approx(others[row.method].delta_m, nan_ok=True)
+    assert constant.mean_rank == (3 + 1.5) / 2
 
 
 def test_json_is_strict():

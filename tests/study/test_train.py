@@ -11,7 +11,7 @@ from equipoise.errors import UserError
 from equipoise.study.train import train
 
 
-def trained(problem=None, weighting=None, seed=0, **recipe):
+def trained(problem=None, weighting=None, seed=0, task=None, **recipe):
     problem = problem or toy()
     return train(
         problem,
@@ -20,6 +20,7 @@ def trained(problem=None, weighting=None, seed=0, **recipe):
         recipe=replace(problem.recipe, **recipe),
         device=torch.device("cpu"),
         method="slaw",
+        task=task,
     )
 
 
@@ -96,6 +97,59 @@ def test_the_step_is_chosen_on_the_validation_part_alone():
     assert run.metrics["error"]["all"] == 100
 
 
+# The best step is the second for all tasks, the third for a, the first for b.
+VALIDATION = [
+    {"all": 3.0, "a": 2.0, "b": 1.0},
+    {"all": 1.0, "a": 3.0, "b": 2.0},
+    {"all": 2.0, "a": 1.0, "b": 3.0},
+]
+
+
+@pytest.mark.parametrize(
+    ("main", "task", "deciding", "selected"),
+    [
+        (None, None, "all", 2),
+        ("a", None, "a", 3),
+        ("b", None, "b", 1),
+        ("a", "b", "b", 1),
+        (None, "a", "a", 3),
+    ],
+)
+def test_the_step_is_chosen_by_the_task_that_decides(main, task, deciding, selected):
+    scores = iter(VALIDATION)
+
+    test = {"all": 10.0, "a": 20.0, "b": 30.0}
+
+    def metrics(network, data):
+        return {"error": next(scores) if data is problem.validation else test}
+
+    problem = toy(metrics=metrics, main=main)
+    run = trained(problem, steps=3, task=task)
+    assert run.selected_step == selected
+    assert run.history.validation.tolist() == [scores[deciding] for scores in VALIDATION]
+    assert run.history.test.tolist() == [test[deciding]] * 3
+
+
+@pytest.mark.parametrize("finite", [True, False])
+def test_the_network_of_the_selected_step_is_kept_where_it_predicts(finite):
+    seen = []
+    scores = iter([np.nan, np.inf, 2.0, 1.0, np.nan, 1.0] if finite else [np.nan] * 6)
+
+    def metrics(network, data):
+        if data is problem.test:
+            return {"error": {"all": 0.0}}
+        seen.append({name: value.clone() for name, value in network.state_dict().items()})
+        return {"error": {"all": next(scores)}}
+
+    problem = toy(metrics=metrics, predict=lambda path, networks: "")
+    run = trained(problem, steps=6)
+    assert run.selected_step == (4 if finite else 6)
+    expected = seen[run.selected_step - 1]
+    assert run.network.keys() == expected.keys()
+    assert all(torch.equal(run.network[name], expected[name]) for name in expected)
+    assert trained(toy(), steps=6).network is None
+
+
 def test_history_has_every_step_and_evaluation():
     run = trained(steps=20)
     assert run.history.losses.shape == run.history.weights.shape == (20, 2)
@@ -135,6 +189,7 @@ def test_loss_weight_error():
         ({"losses": lambda network, batch: (network(batch[0]), batch[2].float())}, "boolean"),
         ({"metrics": lambda network, data: {"eror": {"all": 1.0}}}, "must give 'error'"),
         ({"metrics": lambda network, data: {"error": {"a": 1.0}}}, "for 'all'"),
+        ({"metrics": lambda network, data: {"error": {"all": 1.0}}, "main": "b"}, "for 'b'"),
     ],
 )
 def test_a_problem_that_does_not_keep_its_word_is_told(changes, words):

@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
+from equipoise.errors import UserError
 from equipoise.problems import Problem, Recipe
 
 
@@ -44,6 +46,33 @@ def toy(**changes):
         ),
     )
     return replace(usual, **changes)
+
+
+def serving():
+    """The toy problem with a main task, of a name that a terminal might take for a style."""
+    usual = toy()
+
+    def metrics(network, data):
+        errors = usual.metrics(network, data)["error"]
+        return {"error": {"[a]": errors["a"], "b": errors["b"], "all": errors["all"]}}
+
+    return replace(usual, tasks=["[a]", "b"], main="[a]", metrics=metrics)
+
+
+def predicting(**changes):
+    """The toy problem, able to predict the rows of a file of three numbers each."""
+
+    def predict(path, networks):
+        assert not torch.is_grad_enabled()
+        assert not any(network.training for network in networks)
+        try:
+            inputs = torch.from_numpy(np.loadtxt(path, np.float32, delimiter=",", ndmin=2))
+        except ValueError as error:
+            raise UserError(f"{path} is wrong") from error
+        means = torch.stack([network(inputs) for network in networks]).mean(0)
+        return "a,b\n" + "".join(f"{one},{other}\n" for one, other in means.tolist())
+
+    return toy(predict=predict, **changes)
 
 
 class Network(nn.Module):

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from sklearn.datasets import load_digits
-from sklearn.metrics import accuracy_score
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from equipoise.problems.kinds import multiclass_losses
-from equipoise.problems.problem import OVERALL, Data, Metrics, Problem, Recipe
+from equipoise.problems.digit_pairs import CLASSES, TASKS, losses, metrics, overlaid
+from equipoise.problems.problem import Problem, Recipe
 
-TASKS = ("left", "right")
 SIDE, HEIGHT, WIDTH = 8, 10, 12
 """Of an image, and of the canvas that two are put on: they share four columns or fewer."""
 HELD_OUT_IMAGES = 300
 PAIRS, HELD_OUT_PAIRS = 6_000, 1_000
-CLASSES, FEATURES = 10, 64
+FEATURES = 64
 
 
 def digits(
     data_seed: Annotated[int, "seed of the split of the images and of their pairs"] = 0,
+    main: Annotated[
+        Literal["left", "right"] | None, "the task that decides; the other is there to serve it"
+    ] = None,
 ) -> Problem:
     """Two overlapping handwritten digits, as in MultiMNIST, but small: seconds to train.
 
@@ -45,8 +45,9 @@ def digits(
     def pairs(own: Tensor, size: int) -> TensorDataset:
         chosen = own[torch.randint(len(own), (size, 2), generator=generator)]
         rows = torch.randint(HEIGHT - SIDE + 1, (size, 2), generator=generator)
+        columns = torch.tensor([0, WIDTH - SIDE]).expand(size, 2)
         return TensorDataset(
-            _overlaid(torch.from_numpy(images)[chosen], rows),
+            overlaid(torch.from_numpy(images)[chosen], rows, columns, (HEIGHT, WIDTH)),
             torch.from_numpy(labels)[chosen],
         )
 
@@ -57,9 +58,10 @@ def digits(
         test=pairs(test, HELD_OUT_PAIRS),
         network=Network,
         shared=_trunk,
-        losses=_losses,
-        metrics=_metrics,
+        losses=losses,
+        metrics=metrics,
         goals={"accuracy": "max"},
+        main=main,
         recipe=Recipe(
             steps=600,
             batch_size=128,
@@ -94,35 +96,6 @@ class Network(nn.Module):
         return logits
 
 
-def _overlaid(images: Tensor, rows: Tensor) -> Tensor:
-    """Pairs ``(samples, 2, 8, 8)``, each from its own row on, as ``(samples, 1, 10, 12)``."""
-    size = len(images)
-    canvas = torch.zeros(size, 2, HEIGHT, WIDTH)
-    sample = torch.arange(size)[:, None, None]
-    for side, start in enumerate((0, WIDTH - SIDE)):
-        row = rows[:, side, None, None] + torch.arange(SIDE)[:, None]
-        canvas[sample, side, row, start + torch.arange(SIDE)] = images[:, side]
-    return canvas.amax(1, keepdim=True)
-
-
 def _trunk(network: nn.Module) -> Iterable[nn.Parameter]:
     assert isinstance(network, Network)
     return network.trunk.parameters()
-
-
-def _losses(network: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, None]:
-    images, labels = batch
-    return multiclass_losses(network(images), labels), None
-
-
-def _metrics(network: nn.Module, data: Data) -> Metrics:
-    images, labels = data[torch.arange(len(data))]
-    device = next(network.parameters()).device
-    found: NDArray[np.int64] = network(images.to(device)).argmax(2).cpu().numpy()
-    accuracies = [accuracy_score(*pair) for pair in zip(labels.numpy().T, found.T, strict=True)]
-    return {
-        "accuracy": {
-            OVERALL: float(np.mean(accuracies)),
-            **dict(zip(TASKS, accuracies, strict=True)),
-        }
-    }

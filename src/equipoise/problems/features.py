@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pandas.api.types import is_integer_dtype
+from pandas.api.types import is_integer_dtype, is_numeric_dtype
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
@@ -23,6 +23,8 @@ RARE = 10
 """Training rows below which a category counts as infrequent."""
 MANY = 0.5
 """The share of distinct values above which a column of text counts as ids."""
+EXACT = 2**53
+"""Whole numbers below which float64 tells all of them apart."""
 
 
 @dataclass(frozen=True)
@@ -102,25 +104,63 @@ def _type(column: pd.Series[Any], data: Path) -> str:
             "write what matters (month, weekday, days since an event) into columns of numbers. "
             f"To ignore it: --leave-out {column.name}"
         )
-    if found == "numbers" and np.isinf(as_floats(column)).any():
+    if found == "numbers":
+        _check_finite(column, data)
+    return found
+
+
+def _check_finite(column: pd.Series[Any], data: Path) -> None:
+    if np.isinf(as_floats(column)).any():
         raise UserError(
             f"column {column.name!r} of {data} has an infinite value; features are finite numbers "
             "or empty cells"
         )
-    return found
 
 
-def encode(frame: pd.DataFrame, chosen: Features, train: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Inputs ``(rows, features)``, fitted to the rows to train on.
+@dataclass(frozen=True)
+class Encoder:
+    """From the columns of a table to what a network sees.
 
     A missing number becomes the median and is marked by a feature of its own; all are
     standardised. A missing category is a category; rare and unknown ones are one together.
     """
-    numbers = {name: as_floats(frame[name]) for name in chosen.numbers}
-    texts = {name: frame[name].astype("string").fillna("") for name in chosen.categories}
-    table = pd.DataFrame(
-        {**numbers, **{name: text.to_numpy(object) for name, text in texts.items()}}
-    )
+
+    columns: Features
+    fitted: ColumnTransformer
+
+    def encode(self, frame: pd.DataFrame) -> NDArray[np.float32]:
+        """Inputs ``(rows, inputs)`` of the table that was fitted to."""
+        inputs: NDArray[np.float32] = self.fitted.transform(_as_fitted(frame, self.columns))
+        return inputs.astype(np.float32)
+
+    def encode_new(self, frame: pd.DataFrame, data: Path) -> NDArray[np.float32]:
+        """Inputs ``(rows, inputs)`` of another table; columns that are no feature are ignored.
+
+        Raises:
+            UserError: if a column is missing, or one of numbers holds something else, or numbers
+                out of all proportion.
+        """
+        for name in (*self.columns.numbers, *self.columns.categories):
+            if name not in frame.columns:
+                raise UserError(
+                    f"{data} has no column {name!r}, which the networks learned from; add it, with "
+                    "empty cells where it is not known"
+                )
+        for name in self.columns.numbers:
+            _check_numbers(frame[name], data)
+        with np.errstate(over="ignore"):
+            inputs = self.encode(frame)
+        (far,) = np.nonzero(~np.isfinite(inputs).all(axis=1))
+        if len(far):
+            raise UserError(
+                f"row {far[0] + 1} of {data} holds a number too far from those that the networks "
+                "learned from; clean it"
+            )
+        return inputs
+
+
+def fit_encoder(frame: pd.DataFrame, chosen: Features, train: NDArray[np.int64]) -> Encoder:
+    """An encoder of the columns ``chosen``, fitted to the rows to train on."""
     encoder = ColumnTransformer(
         [
             (
@@ -140,9 +180,39 @@ def encode(frame: pd.DataFrame, chosen: Features, train: NDArray[np.int64]) -> N
             ),
         ]
     )
-    encoder.fit(table.iloc[train])
-    inputs: NDArray[np.float32] = encoder.transform(table).astype(np.float32)
-    return inputs
+    return Encoder(chosen, encoder.fit(_as_fitted(frame.iloc[train], chosen)))
+
+
+def _as_fitted(frame: pd.DataFrame, chosen: Features) -> pd.DataFrame:
+    """Numbers in float64, categories as text, empty where missing."""
+    numbers = {name: as_floats(frame[name]) for name in chosen.numbers}
+    texts = {name: _as_text(frame[name]) for name in chosen.categories}
+    return pd.DataFrame({**numbers, **texts})
+
+
+def _as_text(column: pd.Series[Any]) -> NDArray[Any]:
+    """Categories by name; the same one whether its file holds it as text, number or truth value.
+
+    What a file makes of a column depends on the other cells: 1 beside 3+ is text, beside 2 a
+    number.
+    """
+    texts = column.astype("string").fillna("")
+    numbers = pd.to_numeric(texts, errors="coerce").astype("Float64")
+    exact = (numbers.abs() < EXACT).fillna(False)
+    lower = texts.str.lower()
+    texts = texts.mask(lower.isin(["true", "false"]), lower)
+    return texts.mask(exact, numbers.astype("string")).to_numpy(object)
+
+
+def _check_numbers(column: pd.Series[Any], data: Path) -> None:
+    present = column.dropna()
+    if len(present) and not is_numeric_dtype(column.dtype):
+        unlike = present[pd.to_numeric(present, errors="coerce").isna()]
+        raise UserError(
+            f"column {column.name!r} of {data} holds {[*unlike, *present][0]!r}, and the networks "
+            "learned from numbers there; clean it, with an empty cell where a number is missing"
+        )
+    _check_finite(column, data)
 
 
 def as_floats(column: pd.Series[Any]) -> NDArray[np.float64]:

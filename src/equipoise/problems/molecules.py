@@ -62,6 +62,7 @@ def molecules(
         "what stays whole in the split: molecules, or all molecules of a Bemis-Murcko scaffold",
     ] = "random",
     split_seed: Annotated[int, "seed of the split into training, validation and test"] = 0,
+    main: Annotated[str | None, "the task that decides; the others are there to serve it"] = None,
 ) -> Problem:
     """Virtual screening: assays of molecules from a CSV file, as in the SLAW paper's PCBA study.
 
@@ -157,6 +158,7 @@ def molecules(
         losses=losses,
         metrics=_metrics(SCORES[kind], names, scale),
         goals=GOALS[kind],
+        main=main,
         recipe=Recipe(
             steps=900,
             batch_size=40_000,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -71,7 +72,7 @@ class Problem:
     metrics: Callable[[nn.Module, Data], Metrics]
     """``(network, samples)`` → metrics; called in evaluation mode and without a graph."""
     goals: Mapping[str, Literal["min", "max"]]
-    """Which way each metric is better. The first decides, by its value for ``"all"``."""
+    """Which way each metric is better. The first decides, by its value for :attr:`deciding`."""
     recipe: Recipe
     """How it is trained."""
     ideal_weights: Sequence[float] | None = None
@@ -84,6 +85,9 @@ class Problem:
     """Which labels of the training part are known to be wrong, boolean ``(samples, tasks)``."""
     pictures: Callable[[Tensor], NDArray[np.uint8]] | None = None
     """Training samples at indices, int64, as pictures ``(samples, height, width, 1 or 3)``."""
+    predict: Callable[[Path, Sequence[nn.Module]], str] | None = None
+    """``(file of new samples, networks)`` → predictions of the networks together, as CSV text;
+    called in evaluation mode and without a graph."""
     notes: Sequence[str] = ()
     """Sentences that whoever reads the results should know, such as what was left out."""
     files: Mapping[str, str] = field(default_factory=dict)

@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from equipoise.errors import UserError
+from equipoise.errors import UserError, near_match
 from equipoise.problems.columns import as_times, check_column, read_table, some
-from equipoise.problems.features import choose_features, encode
+from equipoise.problems.features import choose_features, fit_encoder
 from equipoise.problems.kinds import (
     GOALS,
     IN_UNITS,
@@ -28,6 +28,7 @@ from equipoise.problems.samples import samples_of
 from equipoise.problems.scores import score_of
 from equipoise.problems.splits import Rows, split_at_random, split_by_group, split_by_time, strata
 from equipoise.problems.table_network import Network
+from equipoise.problems.table_predictions import predicted
 from equipoise.problems.targets import Target, read_targets
 
 LEAST = 20
@@ -48,6 +49,7 @@ def table(
         "kinds of targets, where another is meant than the one found: NAME=regression, "
         "NAME=binary or NAME=multiclass",
     ] = (),
+    main: Annotated[str | None, "the task that decides; the others are there to serve it"] = None,
     categorical: Annotated[tuple[str, ...], "features whose numbers are names of categories"] = (),
     group: Annotated[
         str | None, "column of groups, such as a patient's rows, that must not be parted"
@@ -72,14 +74,22 @@ def table(
 
     A task's score is R² (regression), the area under the ROC curve (binary), or the mean recall of
     the classes (multiclass); NaN where the part has one value of it only. The mean of those defined
-    decides. RMSE is in the units of the file, and over all tasks the mean of each one's in units of
-    its standard deviation.
+    decides, or with --main that task's. RMSE is in the units of the file, and over all tasks the
+    mean of each one's in units of its standard deviation.
+
+    --predict takes a file with the columns of features; targets and other columns are ignored.
+    --predictions gets a row for each of its rows, in order: of a number the mean over the runs, in
+    the units of the file; of a binary target NAME the mean probability of the class that is 1, as
+    "NAME probability of CLASS"; of a multiclass target the class of the highest mean probability,
+    and that as "NAME probability".
 
     Raises:
         UserError: if the file or its columns cannot be used so.
     """
     if group is not None and time is not None:
         raise UserError("--group and --time are two ways to split; give one of them")
+    if main is not None and main not in targets:
+        raise UserError(f"--main: {main!r} is none of --targets: {near_match(main, targets)}")
     frame = read_table(data)
     places = [name for name in (group, time) if name is not None]
     _check_columns(frame, targets, features, (*leave_out, *places), data)
@@ -94,14 +104,20 @@ def table(
     chosen = choose_features(frame, features, categorical, {*targets, *leave_out, *places}, data)
     train, validation, test = _split(frame, found, group, time, split_seed, data)
     learned = _learnable(found, train, data)
-    inputs = encode(frame, chosen, train)
-    labels, scale = _standardised(learned, train)
+    unlearnable = [target.name for target in found if target not in learned]
+    if main in unlearnable:
+        raise UserError(
+            f"--main: nothing can be learned of {main!r}, which has no two different labels among "
+            f"the rows of {data} to train on; choose another task, or another split"
+        )
+    encoder = fit_encoder(frame, chosen, train)
+    inputs = encoder.encode(frame)
+    labels, centre, scale = _standardised(learned, train)
     widths = [inputs.shape[1], *_widths(trunk)]
     if head < 0:
         raise UserError(f"--head must be a width, or 0 for none, found {head}")
 
     parts = [samples_of(inputs[rows], labels[rows]) for rows in (train, validation, test)]
-    unlearnable = [target.name for target in found if target not in learned]
     repeated = frame[[*chosen.numbers, *chosen.categories]].duplicated().sum()
     counted = {
         "Left out: rows without a label": unlabelled,
@@ -113,6 +129,12 @@ def table(
     }
     kinds_learned = {target.kind for target in learned}
     scores = [name for name, measured in SCORES.items() if kinds_learned & measured.keys()]
+
+    def predict(samples: Path, networks: Sequence[nn.Module]) -> str:
+        rows = torch.from_numpy(encoder.encode_new(read_table(samples), samples))
+        found = predicted(torch.split(rows, CHUNK), networks, learned, centre, scale)
+        return found.to_csv(index=False)
+
     return Problem(
         tasks=[target.name for target in learned],
         train=parts[0],
@@ -123,6 +145,8 @@ def table(
         losses=losses,
         metrics=_metrics(scores, learned, scale),
         goals={name: GOALS[name] for name in scores},
+        main=main,
+        predict=predict,
         recipe=Recipe(
             steps=1_000,
             batch_size=256,
@@ -186,13 +210,13 @@ def _metrics(
 
 def _standardised(
     targets: Sequence[Target], train: Rows
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Labels with the numbers standardised, and the standard deviation of each; 1 of classes."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Labels with the numbers standardised; mean and standard deviation, 0 and 1 of classes."""
     labels = np.stack([target.values for target in targets], 1)
     numbers = np.array([target.kind == "regression" for target in targets])
     centre = np.where(numbers, np.nanmean(labels[train], 0), 0)
     scale = np.where(numbers, np.nanstd(labels[train], 0), 1)
-    return (labels - centre) / scale, scale
+    return (labels - centre) / scale, centre, scale
 
 
 def _learnable(targets: Sequence[Target], train: Rows, data: Path) -> list[Target]:

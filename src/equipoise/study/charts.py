@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.colors import qualitative, sample_colorscale
 
-from equipoise.study.results import Run, Study
+from equipoise.study.results import Run, Study, named
 from equipoise.study.statistics import IDEAL, REFERENCE, Summary, format_number
 
 Runs = Sequence[Run]
@@ -28,7 +28,8 @@ COLOURS = [*qualitative.T10[:9], *qualitative.Set2]
 
 def curves(study: Study, by_method: Mapping[str, Runs], colours: Mapping[str, str]) -> go.Figure:
     """The objective on the test part over steps."""
-    figure = _figure("steps", f"{study.objective}, test part", height=440)
+    deciding = named(study.objective, study.deciding)
+    figure = _figure("steps", f"{deciding}, test part", height=440)
     for method, runs in by_method.items():
         evaluations = pd.DataFrame(
             {run.seed: pd.Series(run.history.test, run.history.evaluated_at) for run in runs}

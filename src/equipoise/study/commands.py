@@ -24,9 +24,10 @@ from equipoise.study.methods import (
     torchjd_methods,
 )
 from equipoise.study.options import ProblemSource
+from equipoise.study.predictions import check_networks, check_predictions, write_predictions
 from equipoise.study.results import Study, open_study, read_study, write_text
 from equipoise.study.runner import jobs_of, run_jobs, write_results
-from equipoise.study.statistics import IDEAL, verdict
+from equipoise.study.statistics import IDEAL, Summary, verdict
 from equipoise.study.train import WEIGHT_ERROR
 
 _HELP = {"help_option_names": ["-h", "--help"]}
@@ -100,6 +101,18 @@ _COMMON = [
         metavar="FOLDER",
         help="Where the results go; by default results/PROBLEM.",
     ),
+    click.Option(
+        ["--predict"],
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="New samples, which the networks of the best method's runs then predict.",
+    ),
+    click.Option(
+        ["--predictions"],
+        type=click.Path(path_type=Path),
+        metavar="OUT.csv",
+        help="Where their predictions go.",
+    ),
 ]
 
 
@@ -134,6 +147,8 @@ def _compare(
     single_task: bool,
     device: str,
     out: Path | None,
+    predict: Path | None,
+    predictions: Path | None,
 ) -> None:
     console = plain_console()
     place = _device(device)
@@ -147,9 +162,12 @@ def _compare(
         batch_size=batch_size or usual.batch_size,
         lr=lr or usual.lr,
     )
+    check_predictions(source.name, problem, predict, predictions)
     study = _study(source, values, problem, recipe)
     folder = out or Path("results") / re.sub(r"[^\w.-]", "-", source.name)
     open_study(folder, study)
+    if predict and predictions:
+        check_networks(folder)
     for name, text in problem.files.items():
         write_text(folder / name, text)
 
@@ -158,6 +176,8 @@ def _compare(
         f"{len(problem.validation):,} to choose on, {len(problem.test):,} to test; "
         f"{len(chosen)} methods, {seeds} seeds, {recipe.steps:,} steps of {recipe.batch_size:,}"
     )
+    if problem.main is not None:
+        console.print(f"main task: {problem.main}; its {problem.objective} decides", markup=False)
     for note in problem.notes:
         console.print(f"note: {note}", markup=False)
     jobs = jobs_of(chosen, seeds, len(problem.tasks) if single_task else 0)
@@ -172,15 +192,19 @@ def _compare(
             markup=False,
         )
         raise SystemExit(130) from None
-    _finish(folder, study)
+    summary = _finish(folder, study)
+    if predict and predictions:
+        said = write_predictions(problem, summary, folder, predict, predictions, place)
+        console.print(said, markup=False)
 
 
-def _finish(folder: Path, study: Study) -> None:
+def _finish(folder: Path, study: Study) -> Summary:
     console = plain_console()
     summary = write_results(folder, study)
     console.print(summary_table(summary, console.width))
     console.print(verdict(summary), markup=False)
     console.print(f"page: {folder / 'report.html'}")
+    return summary
 
 
 def _device(name: str) -> torch.device:
@@ -204,6 +228,7 @@ def _study(
         tasks=tuple(problem.tasks),
         goals=goals,
         notes=tuple(problem.notes),
+        main=problem.main,
     )
 
 

@@ -11,8 +11,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
-from equipoise.problems.problem import OVERALL
-from equipoise.study.results import Run, Study
+from equipoise.study.results import Run, Study, named
 from equipoise.study.runner import Job
 from equipoise.study.statistics import Summary
 from equipoise.study.tables import DIVERGED, results_table
@@ -75,15 +74,17 @@ class Progress:
         """A line with the run's objective."""
         self.done += 1
         self.bars.update(self.whole, completed=self.done * self.steps)
-        self.console.print(f"{self.done}/{self.jobs} {_line(self.study, name, run, trained)}")
+        line = f"{self.done}/{self.jobs} {_line(self.study, name, run, trained)}"
+        self.console.print(line, markup=False)
 
 
 def _line(study: Study, name: str, run: Run, trained: bool) -> str:
-    place = OVERALL if run.task is None else run.task
+    task = study.deciding if run.task is None else run.task
     if run.diverged_at is not None:
         result = f"diverged at step {run.diverged_at:,}"
     else:
-        result = f"{study.objective} {run.metrics[study.objective].get(place, float('nan')):.4g}"
+        value = run.metrics[study.objective].get(task, float("nan"))
+        result = f"{named(study.objective, task)} {value:.4g}"
     history = run.history
     speed = f"{1000 * float(history.seconds_per_step.mean()):.3g} ms a step"
     return f"{name}, seed {run.seed}: {result}, {speed if trained else 'was there already'}"
@@ -98,7 +99,7 @@ def summary_table(summary: Summary, width: int) -> Table:
     shown = [index for index, heading in enumerate(headings) if heading not in left_out]
     table = Table(box=None, pad_edge=False)
     for heading in ["method", *(headings[index] for index in shown)]:
-        table.add_column(heading, no_wrap=True)
+        table.add_column(Text(heading), no_wrap=True)
     for name, cells in rows:
         styled = [Text(cell.text, "bold" if cell.best else "") for cell in cells]
         table.add_row(name, *(styled[index] for index in shown))

@@ -1,7 +1,8 @@
 """The folder of a study: what was asked, and every run that is finished.
 
     OUT/study.json              the configuration that all runs share
-    OUT/runs/METHOD/seed-N/     a run: run.json (what it was, its metrics), history.npz
+    OUT/runs/METHOD/seed-N/     a run: run.json (what it was, its metrics), history.npz, and, of a
+                                problem that can predict new samples, network.pt
     OUT/results.csv             every metric of every run, a row each
     OUT/summary.json            the comparison
     OUT/report.html             the same, to look at
@@ -13,10 +14,11 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,10 +26,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import torch
 
 from equipoise.errors import UserError
+from equipoise.problems.problem import OVERALL
 
 Array = npt.NDArray[np.float32]
+
+NETWORK = "network.pt"
+"""In the folder of a run: the state of its network."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,8 @@ class Study:
     """Metric → ``"min"`` or ``"max"``; the first decides."""
     notes: tuple[str, ...]
     """What a reader should know of the data."""
+    main: str | None = None
+    """The task whose value of the objective decides; all together if ``None``."""
     version: str = version("equipoise")
     """Of the library: runs of two versions are not to be mixed."""
 
@@ -52,6 +61,11 @@ class Study:
     def objective(self) -> str:
         """The metric that decides."""
         return next(iter(self.goals))
+
+    @property
+    def deciding(self) -> str:
+        """Whose value of the objective decides: the main task, or all tasks together."""
+        return OVERALL if self.main is None else self.main
 
 
 @dataclass(frozen=True)
@@ -88,6 +102,8 @@ class Run:
     metrics: Mapping[str, Mapping[str, float]]
     """On the test part: metric → task or ``"all"`` → value."""
     history: History
+    network: Mapping[str, torch.Tensor] | None = field(default=None, compare=False, repr=False)
+    """The state of the network of ``selected_step``, if it is to be kept; not read back."""
 
 
 def open_study(out: Path, study: Study) -> None:
@@ -145,7 +161,11 @@ def write_run(folder: Path, run: Run) -> None:
     aside = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder.parent))
     try:
         np.savez_compressed(aside / "history.npz", allow_pickle=False, **vars(run.history))
-        facts = {name: value for name, value in vars(run).items() if name != "history"}
+        if run.network is not None:
+            torch.save(run.network, aside / NETWORK)
+        facts = {
+            name: value for name, value in vars(run).items() if name not in ("history", "network")
+        }
         (aside / "run.json").write_text(_json(facts), encoding="utf-8")
         aside.chmod(0o755)
         try:
@@ -166,7 +186,28 @@ def read_run(folder: Path) -> Run:
 
 def read_runs(out: Path) -> list[Run]:
     """All finished runs of a folder, in the order of their names."""
-    return [read_run(path.parent) for path in sorted((out / "runs").glob("[!.]*/seed-*/run.json"))]
+    return [read_run(folder) for folder in run_folders(out)]
+
+
+def read_network(folder: Path) -> dict[str, torch.Tensor]:
+    """The state of a run's network, on the CPU.
+
+    Raises:
+        UserError: if it cannot be read.
+    """
+    path = folder / NETWORK
+    try:
+        state: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        raise UserError(
+            f"{path} cannot be read: delete {folder}, and the same command makes it anew"
+        ) from error
+    return state
+
+
+def run_folders(out: Path) -> list[Path]:
+    """The folders of all finished runs, in the order of their names."""
+    return [path.parent for path in sorted((out / "runs").glob("[!.]*/seed-*/run.json"))]
 
 
 def metrics_table(runs: Sequence[Run]) -> pd.DataFrame:
@@ -178,6 +219,11 @@ def metrics_table(runs: Sequence[Run]) -> pd.DataFrame:
         for task, value in values.items()
     ]
     return pd.DataFrame(rows, columns=["method", "seed", "task", "metric", "value"])
+
+
+def named(metric: str, task: str) -> str:
+    """A metric's value for a task in words: ``score of price``, or ``score`` of all tasks."""
+    return metric if task == OVERALL else f"{metric} of {task}"
 
 
 def write_text(path: Path, text: str) -> None:

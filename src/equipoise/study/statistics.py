@@ -17,7 +17,7 @@ import pandas as pd
 from scipy import stats
 
 from equipoise.problems.problem import OVERALL
-from equipoise.study.results import Run, Study, metrics_table
+from equipoise.study.results import Run, Study, metrics_table, named
 
 REFERENCE = "constant"
 """The method that all others are compared with: equal weights."""
@@ -54,16 +54,17 @@ class MethodSummary:
     diverged: int
     """How many of them diverged."""
     metrics: Mapping[str, Interval]
-    """Each metric over all tasks."""
+    """Each metric, of the task that :attr:`Summary.tasks` gives."""
     mean_rank: float
-    """Mean place on the objective, 1 for the best, as :func:`mean_ranks` has it."""
+    """Mean place on the objective over all tasks, 1 for the best, as :func:`mean_ranks` has it."""
     difference: float
     """How much better than the reference the objective is, by seeds in common; negative: worse."""
     difference_half_width: float
     p_value: float
     """Of the paired t-test of that difference, two-sided."""
     delta_m: Interval | None
-    """How much better than single-task networks, in percent; ``None`` if there are none."""
+    """How much better than single-task networks over all tasks, in percent; ``None`` if there are
+    none."""
     seconds_per_step: float
 
     @property
@@ -79,12 +80,28 @@ class Summary:
     problem: str
     goals: Mapping[str, str]
     """As in :class:`Study`: the first metric is the objective."""
+    tasks: Mapping[str, str]
+    """Whose value of each metric is compared: the main task, or ``"all"`` tasks."""
     methods: tuple[MethodSummary, ...]
 
     @property
     def objective(self) -> str:
         """The metric that decides."""
         return next(iter(self.goals))
+
+    @property
+    def criterion(self) -> str:
+        """The value that decides, in words."""
+        return named(self.objective, self.tasks[self.objective])
+
+    @property
+    def eligible(self) -> tuple[MethodSummary, ...]:
+        """The methods that one can choose, best first: with an objective, and not ``ideal``."""
+        return tuple(
+            row
+            for row in self.methods
+            if row.method != IDEAL and math.isfinite(row.metrics[self.objective].mean)
+        )
 
 
 def mean_interval(values: Sequence[float]) -> Interval:
@@ -150,6 +167,7 @@ def delta_m(table: pd.DataFrame, study: Study) -> pd.Series[float]:
 def summarise(study: Study, runs: Sequence[Run]) -> Summary:
     """Compare the methods; single-task runs are what Δm is against, and no method themselves."""
     table = metrics_table(runs)
+    tasks = _tasks_compared(study, table)
     ranks = mean_ranks(table, study)
     gains = delta_m(table, study) if SINGLE in set(table["method"]) else None
     by_method: dict[str, list[Run]] = {}
@@ -160,6 +178,7 @@ def summarise(study: Study, runs: Sequence[Run]) -> Summary:
     rows = [
         _method_summary(
             study,
+            tasks,
             own,
             reference if method != REFERENCE else [],
             rank=ranks.get(method, math.nan),
@@ -172,7 +191,7 @@ def summarise(study: Study, runs: Sequence[Run]) -> Summary:
         mean = row.metrics[study.objective].mean
         return math.inf if math.isnan(mean) else -_sign(study) * mean
 
-    return Summary(study.problem, dict(study.goals), tuple(sorted(rows, key=place)))
+    return Summary(study.problem, dict(study.goals), tasks, tuple(sorted(rows, key=place)))
 
 
 def to_json(summary: Summary) -> str:
@@ -198,28 +217,23 @@ def format_number(value: float) -> str:
 
 
 def _judgement(summary: Summary) -> str:
-    objective = summary.objective
-    sound = [
-        row
-        for row in summary.methods
-        if row.method != IDEAL and math.isfinite(row.metrics[objective].mean)
-    ]
+    objective, criterion, sound = summary.objective, summary.criterion, summary.eligible
     if not sound:
-        return f"No method came out with a {objective}, so there is nothing to choose from."
+        return f"No method came out with a {criterion}, so there is nothing to choose from."
     best, others = sound[0], sound[1:]
     value = best.metrics[objective]
     if not others:
-        return f"Only {best.method} can be judged, with {objective} {value}."
+        return f"Only {best.method} can be judged, with {criterion} {value}."
     reference = next((row for row in sound if row.method == REFERENCE), None)
     if reference is None:
         return (
-            f"{best.method} has the best {objective}, {value}. Equal weights ({REFERENCE}) have "
+            f"{best.method} has the best {criterion}, {value}. Equal weights ({REFERENCE}) have "
             "none to compare it with, so whether weighting helps remains open."
         )
     if best is reference:
-        return f"Equal weights ({REFERENCE}) win with {objective} {value}. {_followers(others)}"
+        return f"Equal weights ({REFERENCE}) win with {criterion} {value}. {_followers(others)}"
     return (
-        f"{best.method} has the best {objective}: {value}, against "
+        f"{best.method} has the best {criterion}: {value}, against "
         f"{reference.metrics[objective]} with equal weights ({REFERENCE}). {_lead(best, others)}"
     )
 
@@ -251,14 +265,21 @@ def _lead(best: MethodSummary, others: Sequence[MethodSummary]) -> str:
     )
 
 
+def _tasks_compared(study: Study, table: pd.DataFrame) -> dict[str, str]:
+    """Of each metric the main task, if it has a value for it, else all tasks."""
+    own = {study.objective, *table.loc[table["task"] == study.main, "metric"]}
+    return {metric: study.deciding if metric in own else OVERALL for metric in study.goals}
+
+
 def _method_summary(
     study: Study,
+    tasks: Mapping[str, str],
     runs: Sequence[Run],
     reference: Sequence[Run],
     rank: float,
     gains: pd.Series[float] | None,
 ) -> MethodSummary:
-    ours, theirs = _overall(runs, study.objective), _overall(reference, study.objective)
+    ours, theirs = (_by_seed(each, study.objective, study.deciding) for each in (runs, reference))
     pairs = [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
     difference = mean_interval([_sign(study) * (our - their) for our, their in pairs])
     times = [run.history.seconds_per_step for run in runs if run.history.seconds_per_step.size]
@@ -267,7 +288,8 @@ def _method_summary(
         seeds=len(runs),
         diverged=sum(run.diverged_at is not None for run in runs),
         metrics={
-            metric: mean_interval(list(_overall(runs, metric).values())) for metric in study.goals
+            metric: mean_interval(list(_by_seed(runs, metric, task).values()))
+            for metric, task in tasks.items()
         },
         mean_rank=float(rank),
         difference=difference.mean,
@@ -278,9 +300,9 @@ def _method_summary(
     )
 
 
-def _overall(runs: Sequence[Run], metric: str) -> dict[int, float]:
-    """The metric over all tasks by seed; not every metric has one."""
-    return {run.seed: run.metrics.get(metric, {}).get(OVERALL, math.nan) for run in runs}
+def _by_seed(runs: Sequence[Run], metric: str, task: str) -> dict[int, float]:
+    """The metric's value for a task, which not every metric has."""
+    return {run.seed: run.metrics.get(metric, {}).get(task, math.nan) for run in runs}
 
 
 def _paired_p_value(pairs: Sequence[tuple[float, float]]) -> float:

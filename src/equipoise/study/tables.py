@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
-from equipoise.study.results import Run, Study, metrics_table
+from equipoise.study.results import Run, Study, metrics_table, named
 from equipoise.study.statistics import (
     IDEAL,
     REFERENCE,
@@ -40,7 +40,7 @@ def results_table(summary: Summary) -> Grid:
     columns: dict[str, list[Cell]] = {}
     for metric, goal in summary.goals.items():
         means = [row.metrics[metric].mean for row in rows]
-        columns[f"{metric}{ARROWS[goal]}"] = [
+        columns[f"{named(metric, summary.tasks[metric])}{ARROWS[goal]}"] = [
             Cell(
                 "diverged" if row.diverged and math.isnan(mean) else str(row.metrics[metric]), best
             )

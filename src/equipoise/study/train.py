@@ -49,12 +49,16 @@ def train(
         method: the name to record.
         task: the one task that is learned, to record.
         on_step: called after each step.
+
+    Returns:
+        The run; with the network of its selected step if the problem can predict new samples.
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = problem.network().to(device)
         weighting = weighting.to(device).train()
-        record = _Record(problem, recipe.steps, device)
+        deciding = problem.deciding if task is None else task
+        record = _Record(problem, recipe.steps, device, deciding)
         for step in _steps(problem, network, weighting, seed, recipe, device):
             record.add(step, weighting.weights)
             on_step()
@@ -127,9 +131,10 @@ def _to(batch: Any, device: torch.device) -> Any:
 class _Record:
     """What a run leaves behind. Nothing is read from the device between evaluations."""
 
-    def __init__(self, problem: Problem, steps: int, device: torch.device) -> None:
+    def __init__(self, problem: Problem, steps: int, device: torch.device, deciding: str) -> None:
         size = len(problem.tasks)
         self.problem = problem
+        self.deciding = deciding
         self.losses = torch.full((steps, size), torch.nan, device=device)
         self.weights = torch.full((steps, size), torch.nan, device=device)
         self.finite = torch.ones(steps, dtype=torch.bool, device=device)
@@ -139,6 +144,7 @@ class _Record:
         self.evaluated_at: list[int] = []
         self.validation: list[float] = []
         self.test: list[Metrics] = []
+        self.network: dict[str, Tensor] | None = None
         self.seconds_per_step: list[float] = []
         self.clock = time.perf_counter()
 
@@ -162,16 +168,20 @@ class _Record:
             validation = self._metrics(network, self.problem.validation)
             self.test.append(self._metrics(network, self.problem.test))
         network.train()
-        self.validation.append(validation[self.problem.objective][OVERALL])
+        self.validation.append(validation[self.problem.objective][self.deciding])
         self.evaluated_at.append(self.done)
+        if self.problem.predict is not None and self._selected() == len(self.validation) - 1:
+            self.network = {
+                name: value.to("cpu", copy=True) for name, value in network.state_dict().items()
+            }
         self.clock = time.perf_counter()
 
     def _metrics(self, network: nn.Module, data: Data) -> Metrics:
         metrics = self.problem.metrics(network, data)
-        if OVERALL not in metrics.get(self.problem.objective, {}):
+        if self.deciding not in metrics.get(self.problem.objective, {}):
             raise UserError(
-                f"the problem's metrics must give {self.problem.objective!r} for {OVERALL!r}, "
-                f"found {metrics}"
+                f"the problem's metrics must give {self.problem.objective!r} for "
+                f"{self.deciding!r}, found {metrics}"
             )
         return metrics
 
@@ -200,16 +210,18 @@ class _Record:
                 weights=self.weights[: self.done].cpu().numpy(),
                 evaluated_at=np.array(self.evaluated_at, np.float32),
                 validation=np.array(self.validation, np.float32),
-                test=np.array([each[objective][OVERALL] for each in self.test], np.float32),
+                test=np.array([each[objective][self.deciding] for each in self.test], np.float32),
                 seconds_per_step=np.array(self.seconds_per_step, np.float32),
             ),
+            network=self.network,
         )
 
     def _selected(self) -> int:
-        """The evaluation with the best validation objective; the last, where none is a number."""
+        """The evaluation with the best validation objective; the last, where none is finite."""
         sign = 1 if self.problem.goals[self.problem.objective] == "max" else -1
         scores = sign * np.array(self.validation)
-        return int(np.nanargmax(scores)) if np.isfinite(scores).any() else len(scores) - 1
+        finite = np.isfinite(scores)
+        return int(np.where(finite, scores, -np.inf).argmax()) if finite.any() else len(scores) - 1
 
     def _weight_error(self, weights: Tensor) -> float:
         ideal = torch.tensor(self.problem.ideal_weights)
