@@ -123,7 +123,14 @@ def test_every_method_trains(name):
     problem = three_tasks()
     recipe = replace(problem.recipe, steps=3)
     run, again = (
-        train(problem, made(name), seed=0, recipe=recipe, device=torch.device("cpu"), method=name)
+        train(
+            problem,
+            lambda network: made(name),
+            seed=0,
+            recipe=recipe,
+            device=torch.device("cpu"),
+            method=name,
+        )
         for _ in range(2)
     )
     assert run.diverged_at is None
@@ -138,7 +145,7 @@ def test_what_diverges_is_seen(name):
     weighting = made(name, 2)
     run = train(
         problem,
-        weighting,
+        lambda network: weighting,
         seed=0,
         recipe=replace(problem.recipe, steps=3),
         device=torch.device("cpu"),

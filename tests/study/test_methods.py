@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 from study.toy import toy
+from torch import nn
 
 import equipoise
 from equipoise.cli import main
@@ -43,14 +44,16 @@ def test_wrong_names(names, words):
 
 
 def test_a_composition_is_made():
-    weighting = make_weighting("slaw+torchjd/PCGrad", toy(), seed=0)
+    weighting = make_weighting("slaw+torchjd/PCGrad", toy(), 0, nn.Identity())
     assert isinstance(weighting.before, SLAW)
     assert weighting.tasks == weighting.before.tasks == ("a", "b")
     problem = toy(ideal_weights=[0.5, 1.5])
-    before = make_weighting("ideal+torchjd/PCGrad", problem, seed=0).before
+    before = make_weighting("ideal+torchjd/PCGrad", problem, 0, nn.Identity()).before
     assert isinstance(before, Constant)
     assert before.weights.tolist() == [0.5, 1.5]
-    assert isinstance(make_weighting("slaw", replace(problem), seed=0), WEIGHTINGS["slaw"])
+    assert isinstance(
+        make_weighting("slaw", replace(problem), 0, nn.Identity()), WEIGHTINGS["slaw"]
+    )
 
 
 @pytest.fixture
@@ -94,7 +97,7 @@ def test_without_torchjd(listing, monkeypatch):
 
 
 def test_methods_that_draw_numbers_draw_others_with_another_seed():
-    first, second = (make_weighting("random", toy(), seed) for seed in (0, 1))
+    first, second = (make_weighting("random", toy(), seed, nn.Identity()) for seed in (0, 1))
     losses = torch.ones(2)
     first(losses), second(losses)
     assert not torch.equal(first.weights, second.weights)

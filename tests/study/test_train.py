@@ -15,7 +15,7 @@ def trained(problem=None, weighting=None, seed=0, task=None, **recipe):
     problem = problem or toy()
     return train(
         problem,
-        weighting or SLAW(problem.tasks),
+        lambda network: weighting or SLAW(problem.tasks),
         seed=seed,
         recipe=replace(problem.recipe, **recipe),
         device=torch.device("cpu"),

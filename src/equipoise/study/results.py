@@ -1,8 +1,10 @@
 """The folder of a study: what was asked, and every run that is finished.
 
     OUT/study.json              the configuration that all runs share
-    OUT/runs/METHOD/seed-N/     a run: run.json (what it was, its metrics), history.npz, and, of a
-                                problem that can predict new samples, network.pt
+    OUT/runs/METHOD/seed-N/     a run: run.json (what it was, its metrics), history.npz; of a
+                                problem that can predict new samples, network.pt; of a weighting of
+                                samples, samples.npz
+    OUT/corrupted.csv           training labels that are known to be wrong: sample, task
     OUT/results.csv             every metric of every run, a row each
     OUT/summary.json            the comparison
     OUT/report.html             the same, to look at
@@ -35,6 +37,8 @@ Array = npt.NDArray[np.float32]
 
 NETWORK = "network.pt"
 """In the folder of a run: the state of its network."""
+SAMPLES = "samples.npz"
+"""In the folder of a run: what became of the training samples."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,22 @@ class History:
 
 
 @dataclass(frozen=True)
+class Samples:
+    """What a weighting of samples made of each training sample. NaN where there is no label."""
+
+    weights: Array
+    """Mean weight since the evaluation before, uniform weights being 1:
+    ``(evaluations, samples, tasks)``."""
+    alignments: Array
+    """Mean alignment over the run, each in units of the root mean square of its batch and task:
+    ``(samples, tasks)``."""
+    shown: npt.NDArray[np.int64]
+    """Samples by total weight: up to 24 of the largest, then up to 24 of the smallest."""
+    pictures: npt.NDArray[np.uint8]
+    """The pictures of ``shown``, ``(samples, height, width, 1 or 3)``; empty if there are none."""
+
+
+@dataclass(frozen=True)
 class Run:
     """One method, trained once."""
 
@@ -104,6 +124,8 @@ class Run:
     history: History
     network: Mapping[str, torch.Tensor] | None = field(default=None, compare=False, repr=False)
     """The state of the network of ``selected_step``, if it is to be kept; not read back."""
+    samples: Samples | None = field(default=None, compare=False, repr=False)
+    """What became of the training samples, for a weighting of samples."""
 
 
 def open_study(out: Path, study: Study) -> None:
@@ -163,9 +185,10 @@ def write_run(folder: Path, run: Run) -> None:
         np.savez_compressed(aside / "history.npz", allow_pickle=False, **vars(run.history))
         if run.network is not None:
             torch.save(run.network, aside / NETWORK)
-        facts = {
-            name: value for name, value in vars(run).items() if name not in ("history", "network")
-        }
+        if run.samples is not None:
+            np.savez_compressed(aside / SAMPLES, allow_pickle=False, **vars(run.samples))
+        arrays = ("history", "network", "samples")
+        facts = {name: value for name, value in vars(run).items() if name not in arrays}
         (aside / "run.json").write_text(_json(facts), encoding="utf-8")
         aside.chmod(0o755)
         try:
@@ -181,7 +204,12 @@ def read_run(folder: Path) -> Run:
     """A run that :func:`write_run` wrote."""
     facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     with np.load(folder / "history.npz", allow_pickle=False) as arrays:
-        return Run(**facts, history=History(**arrays))
+        history = History(**arrays)
+    samples = None
+    if (folder / SAMPLES).exists():
+        with np.load(folder / SAMPLES, allow_pickle=False) as arrays:
+            samples = Samples(**arrays)
+    return Run(**facts, history=history, samples=samples)
 
 
 def read_runs(out: Path) -> list[Run]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import torch
+from torch import nn
 
 from equipoise.problems.problem import Problem, Recipe
+from equipoise.sample.base import SampleWeighting
 from equipoise.study.methods import make_weighting, only
 from equipoise.study.report import write_report
 from equipoise.study.results import (
@@ -24,6 +27,7 @@ from equipoise.study.results import (
 )
 from equipoise.study.statistics import SINGLE, Summary, summarise, to_json
 from equipoise.study.train import train
+from equipoise.task.base import TaskWeighting
 
 
 @dataclass(frozen=True)
@@ -73,14 +77,9 @@ def run_jobs(
         folder = run_folder(out, job.method, job.seed, job.task)
         there = folder.exists()
         if not there:
-            weighting = (
-                make_weighting(job.method, problem, job.seed)
-                if task is None
-                else only(task, problem)
-            )
             run = train(
                 problem,
-                weighting,
+                partial(_weighting, job, problem),
                 seed=job.seed,
                 recipe=recipe,
                 device=device,
@@ -92,6 +91,12 @@ def run_jobs(
         run = read_run(folder)
         watcher.finished(job, name, run, trained=not there)
         yield run
+
+
+def _weighting(job: Job, problem: Problem, network: nn.Module) -> TaskWeighting | SampleWeighting:
+    if job.task is not None:
+        return only(problem.tasks[job.task], problem)
+    return make_weighting(job.method, problem, job.seed, network)
 
 
 def write_results(out: Path, study: Study) -> Summary:

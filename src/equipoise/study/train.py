@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -12,9 +13,13 @@ from torch import Tensor, nn
 
 from equipoise.errors import UserError
 from equipoise.problems.problem import OVERALL, Data, Metrics, Problem, Recipe
+from equipoise.sample.base import HeldOutWeighting, SampleWeighting
 from equipoise.step import LossFunction, Step
 from equipoise.study.results import History, Run
+from equipoise.study.samples import SampleRecord
 from equipoise.task.base import TaskWeighting
+
+Weighting: TypeAlias = TaskWeighting | SampleWeighting
 
 EVALUATIONS = 10
 """Times that the network is evaluated during training, evenly spread, the last at the end."""
@@ -25,7 +30,7 @@ WEIGHT_ERROR = "loss-weight error"
 
 def train(
     problem: Problem,
-    weighting: TaskWeighting,
+    make_weighting: Callable[[nn.Module], Weighting],
     *,
     seed: int,
     recipe: Recipe,
@@ -40,9 +45,12 @@ def train(
     seed differ in nothing but their weights, and a run repeats bit for bit on one machine. The
     random state of the process is left as it was.
 
+    A weighting of samples gets a held-out batch at every step. Its weights, whose sum is 1, count
+    as many times as there are tasks, so that a learning rate means the same to all methods.
+
     Args:
         problem: what to learn.
-        weighting: how to weigh it; moved to ``device`` and changed.
+        make_weighting: from the network to the way to weigh it.
         seed: of this run.
         recipe: steps, batch size and learning rate.
         device: where to train.
@@ -56,11 +64,11 @@ def train(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = problem.network().to(device)
-        weighting = weighting.to(device).train()
+        weighting = make_weighting(network).to(device).train()
         deciding = problem.deciding if task is None else task
         record = _Record(problem, recipe.steps, device, deciding)
-        for step in _steps(problem, network, weighting, seed, recipe, device):
-            record.add(step, weighting.weights)
+        for step, rows in _steps(problem, network, weighting, seed, recipe, device):
+            record.add(step, rows, weighting)
             on_step()
             if record.due():
                 record.evaluate(network)
@@ -72,25 +80,29 @@ def train(
 def _steps(
     problem: Problem,
     network: nn.Module,
-    weighting: TaskWeighting,
+    weighting: Weighting,
     seed: int,
     recipe: Recipe,
     device: torch.device,
-) -> Iterator[Step]:
-    """Train step by step, and yield each step after it is done."""
+) -> Iterator[tuple[Step, Tensor]]:
+    """Train step by step, and yield each step after it is done, and the rows that it had."""
     losses = _checked(problem)
     shared = tuple(problem.shared(network))
     optimizer = recipe.optimizer([*network.parameters(), *weighting.parameters()], recipe.lr)
-    batches = _batches(problem.train, recipe.batch_size, torch.Generator().manual_seed(seed))
+    batches = _batches(problem.train, recipe.batch_size, seed)
+    held_out = _held_out_batches(problem, weighting, recipe, seed)
+    scale = len(problem.tasks) if isinstance(weighting, SampleWeighting) else 1
     network.train()
     for _ in range(recipe.steps):
-        step = Step(losses, network, _to(next(batches), device), shared)
+        rows, batch = next(batches)
+        held_out_batch = _to(next(held_out), device)
+        step = Step(losses, network, _to(batch, device), shared, held_out_batch)
         optimizer.zero_grad()
-        torch.autograd.backward(weighting.weigh(step))
+        torch.autograd.backward(scale * weighting.weigh(step))
         if recipe.clip is not None:
             nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
         optimizer.step()
-        yield step
+        yield step, rows
 
 
 def _checked(problem: Problem) -> LossFunction:
@@ -114,10 +126,22 @@ def _checked(problem: Problem) -> LossFunction:
     return losses
 
 
-def _batches(data: Data, size: int, generator: torch.Generator) -> Iterator[Any]:
+def _batches(data: Data, size: int, seed: int) -> Iterator[tuple[Tensor, Any]]:
+    """Rows, drawn without replacement until none is left, and the batch of them."""
+    generator = torch.Generator().manual_seed(seed)
     while True:
-        for indices in torch.split(torch.randperm(len(data), generator=generator), size):
-            yield data[indices]
+        for rows in torch.split(torch.randperm(len(data), generator=generator), size):
+            yield rows, data[rows]
+
+
+def _held_out_batches(
+    problem: Problem, weighting: Weighting, recipe: Recipe, seed: int
+) -> Iterator[Any]:
+    """Held-out batches for a weighting that asks for them, else ``None`` again and again."""
+    if not isinstance(weighting, HeldOutWeighting) or problem.held_out is None:
+        return itertools.repeat(None)
+    size = recipe.held_out_batch_size or recipe.batch_size
+    return (batch for _, batch in _batches(problem.held_out, size, seed))
 
 
 def _to(batch: Any, device: torch.device) -> Any:
@@ -145,10 +169,17 @@ class _Record:
         self.validation: list[float] = []
         self.test: list[Metrics] = []
         self.network: dict[str, Tensor] | None = None
+        self.samples: SampleRecord | None = None
         self.seconds_per_step: list[float] = []
         self.clock = time.perf_counter()
 
-    def add(self, step: Step, weights: Tensor) -> None:
+    def add(self, step: Step, rows: Tensor, weighting: Weighting) -> None:
+        if isinstance(weighting, SampleWeighting):
+            weights = weighting.task_weights * len(self.problem.tasks)
+            self.samples = self.samples or SampleRecord(self.problem, self.losses.device)
+            self.samples.add(rows, weighting, step.sample_losses[1])
+        else:
+            weights = weighting.weights
         losses, present = step.losses.detach(), step.counts > 0
         self.losses[self.done] = torch.where(present, losses, torch.nan)
         self.weights[self.done] = weights
@@ -170,6 +201,8 @@ class _Record:
         network.train()
         self.validation.append(validation[self.problem.objective][self.deciding])
         self.evaluated_at.append(self.done)
+        if self.samples is not None:
+            self.samples.close_window()
         if self.problem.predict is not None and self._selected() == len(self.validation) - 1:
             self.network = {
                 name: value.to("cpu", copy=True) for name, value in network.state_dict().items()
@@ -214,6 +247,7 @@ class _Record:
                 seconds_per_step=np.array(self.seconds_per_step, np.float32),
             ),
             network=self.network,
+            samples=None if self.samples is None else self.samples.samples(),
         )
 
     def _selected(self) -> int:
