@@ -23,7 +23,7 @@ COMMANDS = [
 @pytest.mark.parametrize("snippet", SNIPPETS)
 def test_snippets_run(snippet, capsys):
     exec(compile(snippet, "README.md", "exec"), {"__name__": "snippet"})
-    assert "depth" in capsys.readouterr().out
+    assert re.search("depth|price", capsys.readouterr().out)
 
 
 def test_there_are_snippets_and_commands():
@@ -47,6 +47,15 @@ def test_the_plain_loop_balances_and_resumes(capsys):
     said = capsys.readouterr().out
     assert "after 200 steps" in said
     assert "after 400 steps" in said
+
+
+def test_noisy_labels_fade_out(capsys):
+    runpy.run_path(str(ROOT / "examples" / "noisy_labels.py"), run_name="__main__")
+    said = capsys.readouterr().out
+    uniform, gated = map(float, re.findall(r"clean labels ([\d.]+)", said))
+    assert gated < uniform / 5
+    right, wrong = map(int, re.findall(r"(\d+)% of the", said))
+    assert right > 2 * wrong
 
 
 def test_the_own_problem_compares(monkeypatch, tmp_path, capsys):

@@ -412,6 +412,46 @@ def test_held_out_batch_without_a_label_of_the_main_task(method):
         call(made(method, model), batch, held_out)
 
 
+@held_out_method
+def test_held_out_batch_that_is_the_training_batch(method):
+    model, _ = setting("mlp")
+    ((batch, _),) = batches(1)
+    for held_out in (batch, tuple(part.clone() for part in batch)):
+        with pytest.warns(UserWarning, match="the held-out batch is the training batch"):
+            made(method, model)(batch, held_out)
+
+
+@every_method
+def test_step_without_gradients(method):
+    model, _ = setting("mlp")
+    weighting = made(method, model)
+    ((batch, held_out),) = batches(1)
+    with torch.no_grad(), pytest.raises(RuntimeError, match=r"under no_grad\(\): call .eval\(\)"):
+        call(weighting, batch, held_out)
+    with torch.no_grad():
+        assert not weighting.eval()(batch).requires_grad
+
+
+@every_method
+def test_compiled_model(method):
+    torch.compiler.reset()
+    model, _ = setting("mlp")
+    expected = made(method, model)
+    weighting = method(
+        squared_errors,
+        torch.compile(model, backend="aot_eager"),
+        main="a",
+        shared=model[0],
+        tasks=NAMES,
+    )
+    for batch, held_out in batches(2):
+        total = call(weighting, batch, held_out)
+        torch.testing.assert_close(total, call(expected, batch, held_out))
+        torch.testing.assert_close(weighting.weights, expected.weights)
+    total.backward()
+    assert model[0][0].weight.grad.any()
+
+
 @every_method
 def test_weights_before_the_first_step(method):
     weighting = method(squared_errors, nn.Linear(2, 2), main=0)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from equipoise.directional import (
     ENGINES,
@@ -144,6 +146,11 @@ class SampleWeighting(nn.Module):
         """The scalar for a :class:`~equipoise.Step`."""
         if not self.training:
             return (self._task_weights.to(step.losses.device) * step.losses).sum()
+        if not torch.is_grad_enabled():
+            raise RuntimeError(
+                "weights are derived from gradients, and there are none under no_grad(): call "
+                ".eval() first to weigh a validation batch"
+            )
         alignments = self._align(step)
         losses, mask = step.sample_losses
         mask = torch.ones_like(losses, dtype=torch.bool) if mask is None else mask
@@ -328,6 +335,12 @@ class HeldOutWeighting(SampleWeighting):
             return self._kept
         if step.held_out is None:
             raise ValueError("a held-out batch is needed: call it as weighting(batch, held_out)")
+        if self.steps == 0 and _same(step.batch, step.held_out):
+            warnings.warn(
+                "the held-out batch is the training batch, so that every label helps itself, a "
+                "wrong one too: give samples that are not trained on",
+                stacklevel=5,
+            )
         gradient = objective_gradient(
             self._held_out_objective(step),
             step.model,
@@ -391,6 +404,16 @@ def normalised(gains: Tensor, fallback: Tensor | float) -> Tensor:
     """Gains ≥ 0 as shares of their sum over all processes, NaN if one is; or the fallback if 0."""
     total = summed(gains.sum())
     return torch.where(total == 0, fallback, gains / total)
+
+
+def _same(batch: Any, held_out: Any) -> bool:
+    """Whether two batches hold the same tensors or equal ones."""
+    pairs = [
+        [leaf for leaf in tree_leaves(each) if isinstance(leaf, Tensor)]
+        for each in (batch, held_out)
+    ]
+    one, other = pairs
+    return bool(one) and len(one) == len(other) and all(map(torch.equal, one, other))
 
 
 def _uniform(mask: Tensor) -> Tensor:
