@@ -7,6 +7,9 @@ __all__ = ["OVERALL", "Data", "Metrics", "Problem", "Recipe"]
 BUILT_IN = {
     "mtregression": "equipoise.problems.mtregression:mtregression",
     "digits": "equipoise.problems.digits:digits",
+    "toy-noise": "equipoise.problems.toynoise:toynoise",
+    "cifar10": "equipoise.problems.cifar10:cifar10",
+    "multimnist": "equipoise.problems.multimnist:multimnist",
     "table": "equipoise.problems.table:table",
     "molecules": "equipoise.problems.molecules:molecules",
 }

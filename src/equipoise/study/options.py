@@ -125,4 +125,9 @@ def _type(hint: Any) -> Any:
 
 
 def _sha256(path: Path) -> str:
+    """Of a file's contents; of a folder, of the names and contents of the files in it."""
+    if path.is_dir():
+        files = sorted(each for each in path.rglob("*") if each.is_file())
+        lines = (f"{_sha256(each)} {each.relative_to(path).as_posix()}\n" for each in files)
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,118 @@
+"""Regression with outliers among the training targets: a main task and an auxiliary one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from sklearn.metrics import mean_squared_error
+from torch import Tensor, nn
+from torch.utils.data import TensorDataset
+
+from equipoise.problems.noise import Noisy, draw_corrupted, noise_notes
+from equipoise.problems.problem import OVERALL, Data, Metrics, Problem, Recipe
+from equipoise.problems.scores import score_of
+
+TASKS = ("main", "auxiliary")
+INPUTS, WIDTH, LAYERS = 250, 64, 3
+TRAINING, HELD_OUT, TEST = 600, 200, 200
+BASE_STD, TASK_STD, SCALE = 1.0, 3.5**0.5, 1.0
+OUTLIER = -0.5
+
+
+def toynoise(
+    noise: Annotated[float, "share of training targets that become outliers"] = 0.4,
+    noisy: Annotated[Noisy, "whose targets: the main task's, or those of both"] = "main",
+    main: Annotated[Literal["main", "auxiliary"], "the task that decides"] = "main",
+    data_seed: Annotated[int, "seed of the generated data, and of where outliers are"] = 0,
+) -> Problem:
+    """Toy regression of the SLGrad paper (arXiv 2306.04519): outliers among the training targets.
+
+    Targets y_k = |σ_k tanh((b + ε_k)·x)| of two tasks from standard normal inputs x of dimension
+    250; b has variance 1, ε_k 3.5. The paper does not say what σ is: here 1 for both. 1,000
+    samples: 600 to train on, 200 held out and 200 to test. As in the paper the held-out samples
+    are also those to choose on, so a method that uses them for its weights has an advantage there.
+
+    Each target of --noisy is replaced by −0.5 with probability --noise, in the training part only.
+
+    With these variances tanh is saturated: all but a few targets are within 0.1 of 1. What is
+    tested is whether a method finds that value among outliers, not whether it learns a function.
+
+    Raises:
+        UserError: if --noise is no probability.
+    """
+    generator = torch.Generator().manual_seed(data_seed)
+    base = BASE_STD * torch.randn(INPUTS, generator=generator)
+    own = TASK_STD * torch.randn(len(TASKS), INPUTS, generator=generator)
+    size = TRAINING + HELD_OUT + TEST
+    inputs = torch.randn(size, INPUTS, generator=generator)
+    targets = (SCALE * torch.tanh(inputs @ (base + own).T)).abs()
+    corrupted = draw_corrupted(TRAINING, TASKS, main, noise, noisy, generator)
+    targets[:TRAINING] = torch.where(corrupted, OUTLIER, targets[:TRAINING])
+    parts = (torch.split(each, [TRAINING, HELD_OUT, TEST]) for each in (inputs, targets))
+    train, held_out, test = map(TensorDataset, *parts)
+    return Problem(
+        tasks=TASKS,
+        train=train,
+        validation=held_out,
+        test=test,
+        network=Network,
+        shared=_trunk,
+        losses=_losses,
+        metrics=_metrics,
+        goals={"mean squared error": "min"},
+        recipe=Recipe(
+            steps=3_800,
+            batch_size=16,
+            lr=1e-2,
+            optimizer=lambda parameters, lr: torch.optim.SGD(parameters, lr=lr, momentum=0.9),
+            held_out_batch_size=32,
+        ),
+        main=main,
+        held_out=held_out,
+        corrupted=corrupted if noise else None,
+        notes=[
+            "The held-out samples are also those to choose the step on, as in the paper.",
+            *noise_notes(corrupted, TASKS),
+        ],
+    )
+
+
+class Network(nn.Module):
+    """Three shared ReLU layers of 64 and a linear head per task: ``(samples, 250) → (samples, 2)``.
+
+    The heads are one matrix.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers = [nn.Linear(*pair) for pair in pairwise([INPUTS, *[WIDTH] * LAYERS])]
+        self.trunk = nn.Sequential(*(part for layer in layers for part in (layer, nn.ReLU())))
+        self.heads = nn.Linear(WIDTH, len(TASKS))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Predictions ``(samples, tasks)``."""
+        outputs: Tensor = self.heads(self.trunk(inputs))
+        return outputs
+
+
+def _trunk(network: nn.Module) -> Iterable[nn.Parameter]:
+    assert isinstance(network, Network)
+    return network.trunk.parameters()
+
+
+def _losses(network: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, None]:
+    inputs, targets = batch
+    return (network(inputs) - targets).square(), None
+
+
+def _metrics(network: nn.Module, data: Data) -> Metrics:
+    inputs, targets = data[torch.arange(len(data))]
+    outputs = network(inputs.to(next(network.parameters()).device)).cpu()
+    pairs = zip(targets.T.double().numpy(), outputs.T.double().numpy(), strict=True)
+    errors = [score_of((mean_squared_error, 1), *pair) for pair in pairs]
+    by_task = dict(zip(TASKS, errors, strict=True))
+    return {"mean squared error": by_task | {OVERALL: float(np.mean(errors))}}

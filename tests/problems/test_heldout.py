@@ -1,0 +1,38 @@
+import numpy as np
+import pytest
+
+from equipoise.errors import UserError
+from equipoise.problems.heldout import hold_out
+
+ROWS = np.random.default_rng(0).permutation(1_000)[:200]
+
+
+@pytest.mark.parametrize(("share", "size"), [(0.25, 50), (0.003, 1), (0.997, 199)])
+def test_parts_a_share_and_keeps_the_order(share, size):
+    train, held_out = hold_out(ROWS, share, 0)
+    assert len(held_out) == size
+    assert sorted([*train, *held_out]) == sorted(ROWS)
+    for part in (train, held_out):
+        assert part.tolist() == [row for row in ROWS if row in set(part)]
+
+
+def test_is_random_and_of_its_seed():
+    one, same, other = (hold_out(ROWS, 0.25, seed)[1] for seed in (0, 0, 1))
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, other)
+    times = sum(np.isin(ROWS, hold_out(ROWS, 0.25, seed)[1]) for seed in range(400))
+    # Binomial with 400 trials of 1/4: standard deviation 8.7.
+    assert times.min() > 60
+    assert times.max() < 140
+
+
+@pytest.mark.parametrize("share", [0, 1, -0.1, 1.5, float("nan")])
+def test_a_share_outside_is_refused(share):
+    with pytest.raises(UserError, match="--held-out must be a share between 0 and 1"):
+        hold_out(ROWS, share, 0)
+
+
+@pytest.mark.parametrize(("share", "what"), [(0.001, "none to hold out"), (0.999, "none to train")])
+def test_an_empty_part_is_refused(share, what):
+    with pytest.raises(UserError, match=what):
+        hold_out(ROWS, share, 0)

@@ -1,0 +1,56 @@
+import pytest
+import torch
+
+from equipoise.errors import UserError
+from equipoise.problems.noise import draw_corrupted, noise_notes
+
+TASKS = ["a", "b", "c"]
+
+
+def drawn(noise=0.3, noisy="all", main="b", samples=20_000, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return draw_corrupted(samples, TASKS, main, noise, noisy, generator)
+
+
+def test_each_label_has_the_probability_by_itself():
+    corrupted = drawn().double()
+    assert corrupted.mean(0).tolist() == pytest.approx([0.3] * 3, abs=0.015)
+    assert torch.corrcoef(corrupted.T).fill_diagonal_(0).abs().max() < 0.03
+
+
+def test_only_the_main_task_and_the_same_labels_of_it():
+    one, every = drawn(noisy="main"), drawn()
+    assert torch.equal(one[:, 1], every[:, 1])
+    assert not one[:, [0, 2]].any()
+
+
+def test_less_noise_is_part_of_more():
+    less, more = drawn(0.2), drawn(0.6)
+    assert (less <= more).all()
+    assert less.sum() < more.sum()
+
+
+@pytest.mark.parametrize(("noise", "share"), [(0, 0), (1, 1)])
+def test_none_and_all(noise, share):
+    assert drawn(noise).double().mean() == share
+
+
+def test_is_of_its_seed():
+    assert torch.equal(drawn(), drawn())
+    assert not torch.equal(drawn(), drawn(seed=1))
+
+
+@pytest.mark.parametrize("noise", [-0.1, 1.1, float("nan")])
+def test_what_is_no_probability_is_refused(noise):
+    with pytest.raises(UserError, match="--noise"):
+        drawn(noise)
+
+
+def test_notes_count():
+    corrupted = torch.zeros(1_500, 3, dtype=torch.bool)
+    assert noise_notes(corrupted, TASKS) == []
+    corrupted[:1_200, 2] = True
+    corrupted[3, 0] = True
+    assert noise_notes(corrupted, TASKS) == [
+        "Training labels made wrong, of 1,500 each: a 1, c 1,200."
+    ]
