@@ -394,6 +394,15 @@ def test_wrong_losses(method, losses, message):
         call(weighting, batch, held_out)
 
 
+@every_method
+def test_losses_that_are_means_where_no_names_are_given(method):
+    model, _ = setting("mlp")
+    weighting = method(lambda *of: squared_errors(*of)[0].mean(0), model, main="a")
+    ((batch, held_out),) = batches(1)
+    with pytest.raises(ValueError, match="take no mean over the samples"):
+        call(weighting, batch, held_out)
+
+
 @held_out_method
 def test_held_out_batch_is_needed(method):
     model, _ = setting("mlp")

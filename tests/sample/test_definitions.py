@@ -178,7 +178,9 @@ def test_slgate(missing):
     alignments, _, mask = by_loops(model, batch, main_loss(held_out))
     slgate = SLGate(squared_errors, model, main=0, shared=model[0], tasks=3)
     slgate(batch, held_out)
-    expected = torch.where(alignments > 0, 1 / (3 * mask.sum(0)), 0)
+    gains = alignments.sum(0).expand(30, 3).clone()
+    gains[:, 0] = alignments[:, 0]
+    expected = torch.where(mask & (gains > 0), 1 / (3 * mask.sum(0)), 0)
     torch.testing.assert_close(slgate.weights, expected.float())
     assert 0 < slgate.weights.sum() < 1
 

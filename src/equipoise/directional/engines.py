@@ -15,6 +15,7 @@ from equipoise.directional.forward import forward_derivatives
 from equipoise.directional.norms import random_direction
 from equipoise.directional.reverse import reverse_derivatives
 from equipoise.directional.shared import Shared, parameters_of
+from equipoise.losses import loss_function
 
 if TYPE_CHECKING:
     from equipoise.step import LossFunction
@@ -30,7 +31,7 @@ DOUBTFUL = 0.05
 
 
 def alignments(
-    losses: LossFunction,
+    losses: Callable[[nn.Module, Any], Any],
     model: nn.Module,
     batch: Any,
     direction: Sequence[Tensor],
@@ -58,8 +59,8 @@ def alignments(
     - ``"auto"``: what :func:`engine_for` says, which costs a pass: in a loop ask it once.
 
     Args:
-        losses: ``losses(model, batch)`` gives per-sample losses ``(samples, tasks)`` and the
-            boolean mask ``(samples, tasks)`` of the labels present, or ``None``.
+        losses: ``losses(model, batch)`` gives the loss of each sample, in any of the forms that
+            :func:`~equipoise.losses.loss_function` takes.
         model: the network.
         batch: whatever ``losses`` takes.
         direction: :math:`v`, a tensor for each of the shared parameters that require a gradient.
@@ -71,13 +72,14 @@ def alignments(
             over a batch.
 
     Returns:
-        Losses ``(samples, tasks)`` with their graph and the mask, both as ``losses`` gives them;
-        derivatives ``(samples, tasks)`` without a graph, meaningless where the mask is false.
+        Losses ``(samples, tasks)`` with their graph; the boolean mask of the labels present, or
+        ``None``; derivatives ``(samples, tasks)`` without a graph, meaningless where that is false.
 
     Raises:
         ValueError: if an argument is not as above, or no derivative arrives.
         NotImplementedError: naming the operator, for ``"forward"`` if one has no formula.
     """
+    losses = loss_function(losses)
     parameters = parameters_of(shared)
     if [part.shape for part in direction] != [parameter.shape for parameter in parameters]:
         raise ValueError(

@@ -45,10 +45,11 @@ class SampleWeighting(nn.Module):
     SGD the same training takes a learning rate ``tasks`` times as large; Adam does not mind.
 
     In training mode a call derives new weights. After ``.eval()`` it weighs the mean losses of the
-    tasks by the last task weights. Of several
-    processes each weighs its samples as one process would on all of them; what comes back is scaled
-    so that the mean of the processes' gradients, which DistributedDataParallel takes, is right. A
-    NaN in a loss or in an alignment shows in the scalar.
+    tasks by the last task weights. A NaN in a loss or in an alignment shows in the scalar.
+
+    Of several processes each weighs its samples as one process would that had all of them; what
+    comes back is scaled so that the mean of the processes' gradients, which
+    DistributedDataParallel takes, is right.
 
     All state is in ``state_dict()``. Model and losses are not part of it. A method subclasses
     :class:`HeldOutWeighting` or :class:`BatchWeighting`, by where its direction comes from, and
@@ -431,6 +432,5 @@ def _names_of(
     values = found[0] if isinstance(found, tuple) else found
     if isinstance(values, Mapping):
         return task_names(values)
-    if isinstance(values, Tensor) and values.ndim == 2:
-        return task_names(values.shape[1])
-    return ()
+    columns, _ = loss_function(lambda *_: found)(model, batch)
+    return task_names(columns.shape[1])

@@ -1,4 +1,4 @@
-"""Each loss as with uniform weights while a step on it helps the main task, else not at all."""
+"""Samples of the main task, and the other tasks as a whole, while a step on them helps."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from equipoise.sample.base import HeldOutWeighting
+from equipoise.sample.base import HeldOutWeighting, by_task
 
 
 class SLGate(HeldOutWeighting):
-    r"""Each loss as with uniform weights while a step on it helps the main task, else not at all.
+    r"""Samples of the main task, and the other tasks as a whole, while a step on them helps.
 
-    .. math:: w_{ik} = \frac{[c_{ik} > 0]}{n B_k}, \qquad
+    .. math:: w_{i,\text{main}} = \frac{[c_{i,\text{main}} > 0]}{n B_\text{main}}, \qquad
+        w_{ik} = \frac{[\sum_j c_{jk} > 0]}{n B_k}, \qquad
         c_{ik} = \nabla M(\theta) \cdot \nabla l_{ik}(\theta)
 
     where :math:`M` is the held-out objective, :math:`n` the number of tasks and :math:`B_k` the
     labels of task :math:`k` in the batch. It keeps of :class:`~equipoise.SLGrad` what tells good
     samples from harmful ones, the sign of the alignment, and leaves out what makes that one
-    sensitive: its size, and the normalisation, by which few samples get the weight of all. No
-    weight is larger than the uniform one: what learning rate suits uniform weights suits these.
+    sensitive to the learning rate: its size and the normalisation, by which few samples get the
+    weight of all. No weight is larger than the uniform one. Other tasks are not gated sample by
+    sample, since those samples of a task that agree with another task are no fair sample of it.
 
     Source: Equipoise; after SLGrad (arXiv 2306.04519), and the gate that Du et al. put on whole
     tasks (arXiv 1812.02224).
@@ -35,5 +37,7 @@ class SLGate(HeldOutWeighting):
     source: ClassVar[str] = "Equipoise, after arXiv 2306.04519 and 1812.02224"
 
     def _weigh(self, alignments: Tensor, uniform: Tensor) -> Tensor:
-        kept = torch.where(alignments > 0, uniform, 0)
-        return torch.where(alignments.isnan(), torch.nan, kept)
+        gains = by_task(alignments, uniform).expand_as(alignments).clone()
+        gains[:, self._main] = alignments[:, self._main]
+        kept = torch.where(gains > 0, uniform, 0)
+        return torch.where(gains.isnan(), torch.nan, kept)
