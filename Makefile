@@ -27,3 +27,4 @@ check: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/step_cost.py
+	$(BIN)/python benchmarks/memory.py

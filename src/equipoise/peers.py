@@ -275,11 +275,7 @@ class Aggregated(TorchJD):
         self, weights: Tensor, losses: Tensor, present: Tensor, shared: list[Tensor]
     ) -> list[Tensor]:
         rows = torch.ones_like(present) if isinstance(self.method, Stateful) else present
-        # On a processor the tasks at once, TorchJD's default, take as long and more memory.
-        chunk = None if losses.is_cuda else 1
-        jacobians = jac(
-            (weights * losses)[rows], shared, retain_graph=True, parallel_chunk_size=chunk
-        )
+        jacobians = _jacobians((weights * losses)[rows], shared)
         own = torch.ones_like(weights)
         if torch.stack([jacobian.sum() for jacobian in jacobians]).isfinite().all():
             with _named(self.peer.name):
@@ -292,6 +288,20 @@ class Aggregated(TorchJD):
             own = own * torch.nan
         self._weights.copy_(torch.where(present, weights * own, weights))
         return gradients
+
+
+def _jacobians(losses: Tensor, shared: list[Tensor]) -> tuple[Tensor, ...]:
+    """Gradients of all losses, one tensor ``(losses, …)`` for each parameter."""
+    if losses.is_cuda:
+        return jac(losses, shared, retain_graph=True)
+    # On a processor the losses at once, TorchJD's default, take as long and more memory.
+    jacobians = tuple(losses.new_zeros(len(losses), *parameter.shape) for parameter in shared)
+    for index in range(len(losses)):
+        gradients = torch.autograd.grad(losses[index], shared, retain_graph=True, allow_unused=True)
+        for jacobian, gradient in zip(jacobians, gradients, strict=True):
+            if gradient is not None:
+                jacobian[index] = gradient
+    return jacobians
 
 
 def _jac_to_grad(jacobians: Iterable[Tensor], method: Any) -> tuple[list[Tensor], Tensor | None]:

@@ -56,6 +56,50 @@ def test_a_composition_is_made():
     )
 
 
+@pytest.mark.parametrize("name", ["torchjd/Krum", "slaw+torchjd/Krum"])
+def test_a_method_that_needs_more_tasks_says_which_can(name):
+    with pytest.raises(UserError) as error:
+        check_methods([name], toy())
+    said = str(error.value)
+    assert said.startswith("torchjd/Krum cannot serve this problem, and torchjd/PCGrad can: ")
+    assert "at least 3 tasks, and there are 2" in said
+    three = toy(tasks=["a", "b", "c"])
+    assert check_methods([name], three) == [name]
+
+
+class NoForwardMode(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, values):
+        return values.clone()
+
+    @staticmethod
+    def backward(ctx, above):
+        return above
+
+
+def test_a_method_that_the_network_does_not_serve_says_which_can():
+    def losses(network, batch):
+        inputs, targets, mask = batch
+        return (NoForwardMode.apply(network(inputs)) - targets).square(), mask
+
+    problem = toy(losses=losses)
+    assert check_methods(["slaw", "gradnorm"], problem) == ["slaw", "gradnorm"]
+    with pytest.raises(UserError) as error:
+        check_methods(["slaw", "probedgradientnorm"], problem)
+    said = str(error.value)
+    assert said.startswith("probedgradientnorm cannot serve this problem, and slaw can: ")
+    assert "NoForwardMode" in said
+    with pytest.raises(UserError, match="gradnorm cannot serve this problem, and slaw can"):
+        check_methods(["gradnorm"], toy(shared=lambda network: []))
+
+
+def test_a_fault_of_the_problem_is_not_laid_to_a_method():
+    def losses(network, batch):
+        raise ValueError("no such column")
+
+    assert check_methods(["slaw"], toy(losses=losses)) == ["slaw"]
+
+
 @pytest.fixture
 def listing(monkeypatch, capsys):
     def listing():

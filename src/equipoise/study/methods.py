@@ -75,10 +75,9 @@ def check_methods(methods: Sequence[str], problem: Problem) -> list[str]:
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"the method {name!r} is named twice in --methods")
+        _check_peer(name, problem)
     network = problem.network()
     weightings = {name: make_weighting(name, problem, 0, network) for name in names}
-    for name in names:
-        _check_number_of_tasks(name, problem)
     # Not those that aggregate: a step of theirs may need memory or minutes. Not those of samples: a
     # few may hold no label of the main task.
     alone = {
@@ -142,12 +141,19 @@ def aggregates(name: str) -> bool:
     return torchjd_methods()[last].weighting.needs.startswith("gradients")
 
 
-def _check_number_of_tasks(method: str, problem: Problem) -> None:
-    least = LEAST_TASKS.get(method.rpartition("+")[2], 1)
-    if len(problem.tasks) < least:
+def _check_peer(method: str, problem: Problem) -> None:
+    """Refuse a method of TorchJD's that no study can run, or not one of so few tasks."""
+    last, tasks = method.rpartition("+")[2], len(problem.tasks)
+    if not last.startswith(TORCHJD):
+        return
+    left_out = torchjd_methods()[last].left_out
+    if left_out:
+        raise UserError(f"{last} cannot be compared, unlike {TORCHJD}PCGrad: {left_out}")
+    least = LEAST_TASKS.get(last, 1)
+    if tasks < least:
         raise UserError(
-            f"{method} cannot serve this problem: it needs at least {least} tasks, and there are "
-            f"{len(problem.tasks)}; {TORCHJD}PCGrad can"
+            f"{last} cannot serve this problem, and {TORCHJD}PCGrad can: it needs at least {least} "
+            f"tasks, and there are {tasks}"
         )
 
 

@@ -1,0 +1,238 @@
+"""What a weighting of samples costs: time and peak memory of a whole step, over a plain step.
+
+    python benchmarks/sample_cost.py
+
+The held-out batch is as large as the training batch. Steps take turns, and a ratio is the median
+over rounds, as in ``step_cost.py``; memory is counted as in ``memory.py``. The second table is the
+time of the alignments alone, with the losses: from the forward engine, from a backward pass for
+each sample of each task, and from the gradients of all of them at once by ``vmap``.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from itertools import product
+
+import torch
+from memory import peak_of
+from rich.console import Console
+from rich.table import Table
+from settings import Setting, threads, virtual_screening
+from torch import Tensor, nn
+from torch.func import functional_call, jacrev, vmap
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from equipoise import SLGate, SLGrad, alignments
+from equipoise.directional import random_direction
+from equipoise.problems.lenet import LeNet
+from equipoise.problems.memory import free_memory, gigabytes
+
+ROUNDS = 30
+PASSES = 40
+"""Backward passes of the loop that are timed; all of them take as much longer as they are more."""
+
+
+class Transformer(nn.Module):
+    """Two layers of width 128 on sequences of 32, and a head for each of 4 tasks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(128, 4, 256, dropout=0, batch_first=True)
+        self.trunk = nn.TransformerEncoder(layer, 2)
+        self.heads = nn.Linear(128, 4)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits ``(samples, tasks)``."""
+        return self.heads(self.trunk(inputs).mean(1))
+
+
+def losses(network: nn.Module, batch: tuple[Tensor, ...]) -> tuple[Tensor, None]:
+    """Cross-entropies ``(samples, tasks)``."""
+    inputs, labels = batch
+    return binary_cross_entropy_with_logits(network(inputs), labels, reduction="none"), None
+
+
+def convolutional() -> Setting:
+    """A LeNet on 64 images of 32 × 32 with 10 tasks."""
+    images = torch.randint(0, 256, (64, 3, 32, 32), dtype=torch.uint8)
+    return _setting("convolutions, 10 tasks", LeNet(images, (10,)), (images, _labels(64, 10)))
+
+
+def transformer() -> Setting:
+    """The transformer on 32 sequences."""
+    return _setting(
+        "transformer, 4 tasks", Transformer(), (torch.randn(32, 32, 128), _labels(32, 4))
+    )
+
+
+def _labels(samples: int, tasks: int) -> Tensor:
+    return torch.randint(0, 2, (samples, tasks)).float()
+
+
+def _setting(name: str, network: nn.Module, batch: tuple[Tensor, ...]) -> Setting:
+    return Setting(
+        name=name,
+        tasks=batch[1].shape[1],
+        network=network,
+        shared=list(network.trunk.parameters()),
+        losses=losses,
+        batch=batch,
+        optimizer=torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9),
+        rounds=ROUNDS,
+    )
+
+
+def steps(setting: Setting) -> dict[str, Callable[[], None]]:
+    """By name, what takes a whole step."""
+    held_out = tuple(part.flip(0) for part in setting.batch)
+    options = {"main": 0, "shared": setting.shared, "tasks": setting.tasks}
+    arguments = (setting.losses, setting.network)
+    weightings = {
+        "slgrad": SLGrad(*arguments, **options),
+        "slgate": SLGate(*arguments, **options),
+        "slgate, every 8": SLGate(*arguments, every=8, **options),
+        "slgate, reverse": SLGate(*arguments, engine="reverse", **options),
+        "slgrad, look-ahead": SLGrad(*arguments, lookahead=1e-3, **options),
+    }
+
+    def step_of(loss: Callable[[], Tensor]) -> Callable[[], None]:
+        def step() -> None:
+            setting.optimizer.zero_grad()
+            loss().backward()
+            setting.optimizer.step()
+
+        return step
+
+    def plain() -> Tensor:
+        values, mask = setting.losses(setting.network, setting.batch)
+        return values.mean() if mask is None else values[mask].mean()
+
+    weighed = {
+        name: step_of(lambda weighting=weighting: weighting(setting.batch, held_out))
+        for name, weighting in weightings.items()
+    }
+    return {"plain": step_of(plain), **weighed, "plain, again": step_of(plain)}
+
+
+def times(setting: Setting, work: dict[str, Callable[[], None]]) -> dict[str, list[float]]:
+    """Seconds of every step, in turns."""
+    seconds: dict[str, list[float]] = {name: [] for name in work}
+    for number in range(-3, setting.rounds):
+        for name in list(work)[:: 1 if number % 2 else -1]:
+            taken = _seconds(work[name])
+            if number >= 0:  # the rounds before warm up
+                seconds[name].append(taken)
+    return seconds
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def of_alignments(setting: Setting) -> dict[str, str]:
+    """Milliseconds of the alignments from each of three ways."""
+    direction = random_direction(setting.shared, 0)
+
+    def forward() -> None:
+        alignments(
+            setting.losses,
+            setting.network,
+            setting.batch,
+            direction,
+            shared=setting.shared,
+            engine="forward",
+            check=False,
+        )
+
+    forward()
+    one_pass = statistics.median(_seconds(forward) for _ in range(10))
+
+    values, _ = setting.losses(setting.network, setting.batch)
+    chosen = list(product(*map(range, values.shape)))[:PASSES]
+
+    def loop() -> None:
+        for place in chosen:
+            gradients = torch.autograd.grad(values[place], setting.shared, retain_graph=True)
+            sum((one * part).sum() for one, part in zip(gradients, direction, strict=True))
+
+    passes = _seconds(loop) / len(chosen) * values.numel()
+    return {
+        "forward engine": f"{1000 * one_pass:,.1f} ms",
+        "backward passes": f"{1000 * passes:,.0f} ms, {passes / one_pass:,.0f} times as long",
+        "vmap": _by_vmap(setting, direction, one_pass),
+    }
+
+
+def _by_vmap(setting: Setting, direction: list[Tensor], one_pass: float) -> str:
+    samples = len(setting.batch[0])
+    need = samples * setting.jacobian
+    if 2 * need > free_memory():
+        return f"needs {gigabytes(need)}"
+    names = {parameter: name for name, parameter in setting.network.named_parameters()}
+    shared = {names[parameter]: parameter.detach() for parameter in setting.shared}
+
+    def of_one(shared: dict[str, Tensor], *sample: Tensor) -> Tensor:
+        batch = tuple(part[None] for part in sample)
+
+        def of_network(inputs: Tensor) -> Tensor:
+            return functional_call(setting.network, shared, (inputs,))
+
+        return setting.losses(of_network, batch)[0][0]
+
+    def run() -> None:
+        jacobians = vmap(jacrev(of_one), in_dims=(None, *[0] * len(setting.batch)))(
+            shared, *setting.batch
+        )
+        sum(
+            (jacobians[names[parameter]] * part).flatten(2).sum(2)
+            for parameter, part in zip(setting.shared, direction, strict=True)
+        )
+
+    try:
+        run()
+    except RuntimeError as error:
+        return f"fails: {str(error).splitlines()[0][:60]}"
+    taken = _seconds(run)
+    return f"{1000 * taken:,.0f} ms, {taken / one_pass:,.0f} times as long"
+
+
+def main() -> None:
+    """Measure, and print the tables."""
+    console = Console(highlight=False, width=150)
+    settings = [convolutional(), virtual_screening(617, ROUNDS), transformer()]
+    columns = []
+    for setting in settings:
+        work = steps(setting)
+        seconds = times(setting, work)
+        peaks = {name: peak_of(step, setting.network) for name, step in work.items()}
+        columns.append(
+            {
+                name: f"{_ratio(own, seconds['plain'], name)}, {peaks[name] / peaks['plain']:.2f}"
+                for name, own in seconds.items()
+            }
+            | {"plain step, ms": f"{1000 * statistics.median(seconds['plain']):.1f}"}
+        )
+    _print(console, f"Time and peak memory of a step over a plain one, {threads()}", columns)
+    _print(console, "The alignments alone", [of_alignments(setting) for setting in settings])
+
+
+def _ratio(own: list[float], plain: list[float], name: str) -> str:
+    if "every" in name:  # some of its steps are of another kind
+        return f"{sum(own) / sum(plain):.2f}"
+    return f"{statistics.median(a / b for a, b in zip(own, plain, strict=True)):.2f}"
+
+
+def _print(console: Console, title: str, columns: list[dict[str, str]]) -> None:
+    names = ["convolutions, 10 tasks", "virtual screening, 617 tasks", "transformer, 4 tasks"]
+    table = Table("", *names, title=title)
+    for row in columns[0]:
+        table.add_row(row, *(column[row] for column in columns))
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""What runs need of memory, estimated before they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._pytree import tree_leaves, tree_map
+
+from equipoise.errors import UserError
+from equipoise.problems.memory import free_memory, gigabytes
+from equipoise.problems.problem import Problem, Recipe
+from equipoise.study.methods import aggregates, torchjd_methods
+
+LIBRARIES = 120_000_000
+"""Bytes that PyTorch and others take at their first use, and that allocators do not give back."""
+PROBED = 8
+"""Samples of the pass from which the memory of a batch is told."""
+STATES = 5
+"""The parameters, their gradients, two averages of Adam's, and what its step makes in between."""
+PASSES = 2
+"""Memory of a step over what its forward pass keeps: gradients of that come on top."""
+SCORED = 32
+"""Bytes for each label that is evaluated: of outputs, labels and their copies in float64."""
+GRAMIAN, MATRIX = 1, 6
+"""Jacobians that an aggregator holds at once: one that needs their inner products only, another."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Bytes that a run with constant weights needs beside the data, by what needs them."""
+
+    network: int
+    """Parameters, gradients and the optimizer's state."""
+    batch: int
+    """A step's samples, and what its passes make of them."""
+    evaluation: int
+    """Outputs and labels of the larger of the parts held out."""
+    record: int
+    """Losses and weights of every step."""
+    shared: int
+    """Number of the shared parameters."""
+    gradient: int
+    """One task's gradient in the shared parameters, which constant weights do not need."""
+
+    @property
+    def total(self) -> int:
+        """All together."""
+        return self.network + self.batch + self.evaluation + self.record + LIBRARIES
+
+
+def check_memory(
+    problem: Problem, methods: Sequence[str], recipe: Recipe, device: torch.device
+) -> None:
+    """Refuse what does not fit into the memory that is free, before anything is trained.
+
+    Raises:
+        UserError: if a step does not fit with any method, or the Jacobian of one of ``methods``.
+    """
+    needs, free = needs_of(problem, recipe, device), free_memory(device)
+    if needs.total > free:
+        raise UserError(
+            f"training needs about {gigabytes(needs.total)} ({gigabytes(needs.network)} for the "
+            f"network, {gigabytes(needs.batch)} for a batch of {recipe.batch_size:,}, "
+            f"{gigabytes(needs.evaluation)} to evaluate, {gigabytes(needs.record)} to record "
+            f"{recipe.steps:,} steps), and {gigabytes(free)} are free: give a smaller "
+            "--batch-size or fewer --steps, or learn fewer tasks"
+        )
+    tasks = len(problem.tasks)
+    others = [method for method in methods if not jacobians(method)] or ["slaw"]
+    for method in methods:
+        size = jacobians(method) * tasks * needs.gradient
+        if needs.total + size > free:
+            raise UserError(
+                f"{method} needs about {gigabytes(needs.total + size)}, {gigabytes(size)} of it "
+                f"for the gradients of {tasks:,} tasks in {needs.shared:,} shared parameters, and "
+                f"{gigabytes(free)} are free: choose a method that holds no gradient for each "
+                f"task, such as {others[0]}"
+            )
+
+
+def jacobians(method: str) -> int:
+    """Gradients of all tasks that a method holds at once, in copies; 0 if it holds none."""
+    if not aggregates(method):
+        return 0
+    from torchjd.aggregation import GramianWeightedAggregator
+
+    kind = torchjd_methods()[method.rpartition("+")[2]].kind
+    return GRAMIAN if issubclass(kind, GramianWeightedAggregator) else MATRIX
+
+
+def needs_of(problem: Problem, recipe: Recipe, device: torch.device) -> Needs:
+    """What a run needs, told from a fresh network and its forward pass on a few samples."""
+    tasks, probed = len(problem.tasks), min(PROBED, len(problem.train))
+    with torch.random.fork_rng():
+        network = problem.network().to(device)
+        batch = problem.train[torch.arange(probed)]
+        samples = _size(batch)
+        kept = _kept(problem, network, tree_map(lambda part: _on(part, device), batch))
+    shared = list(problem.shared(network))
+    batch_size = min(recipe.batch_size, len(problem.train))
+    evaluated = max(len(problem.validation), len(problem.test))
+    return Needs(
+        network=STATES * _size(list(network.parameters())),
+        batch=(samples + PASSES * kept) * batch_size // probed,
+        evaluation=evaluated * (samples // probed + SCORED * tasks),
+        record=2 * 4 * recipe.steps * tasks,
+        shared=sum(parameter.numel() for parameter in shared),
+        gradient=_size(shared),
+    )
+
+
+def _kept(problem: Problem, network: nn.Module, batch: Any) -> int:
+    """Bytes that the graph of the losses keeps for a backward pass, parameters aside."""
+    parameters = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
+    sizes: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        sizes[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        losses = problem.losses(network, batch)  # alive, so that no address comes twice
+    kept = sum(size for address, size in sizes.items() if address not in parameters)
+    return kept + _size(losses)
+
+
+def _on(part: Any, device: torch.device) -> Any:
+    return part.to(device) if isinstance(part, Tensor) else part
+
+
+def _size(tensors: Any) -> int:
+    return sum(leaf.nbytes for leaf in tree_leaves(tensors) if isinstance(leaf, Tensor))
