@@ -82,7 +82,7 @@ def test_the_sentence_says_why_and_what_could_serve(free, methods, other):
     with pytest.raises(UserError) as error:
         check_memory(problem, methods, problem.recipe, CPU)
     said = str(error.value)
-    assert "0.2 GB of it for the gradients of 500 tasks in 60,000 shared parameters" in said
+    assert "0.1 GB of it for the gradients of 500 tasks in 60,000 shared parameters" in said
     assert "0.4 GB are free" in said
     assert said.endswith(f"such as {other}")
 
