@@ -28,3 +28,4 @@ check: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/step_cost.py
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/sample_cost.py
