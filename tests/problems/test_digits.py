@@ -6,6 +6,7 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.metrics import accuracy_score
 
+from equipoise.errors import UserError
 from equipoise.losses import task_losses
 from equipoise.problems.digits import digits
 
@@ -36,6 +37,20 @@ def test_sizes(problem):
 def test_the_main_task(problem):
     assert problem.main is None
     assert digits(main="right").deciding == "right"
+
+
+def test_with_a_main_task_pairs_of_other_images_are_held_out(problem):
+    assert problem.held_out is None
+    assert problem.notes == digits(main="left", held_out=0).notes == []
+    served = digits(main="left", held_out=0.3)
+    assert [len(part) for part in parts(served)] == [4_200, 1_000, 1_000]
+    assert len(served.held_out) == 1_800
+    assert served.notes[0].endswith("trained on by no method: 1,800.")
+    own, train = (_sides(part)["left"] for part in (served.held_out, served.train))
+    assert len(own & train) < 0.02 * len(own)
+    assert len(digits(main="left").held_out) == 1_200
+    with pytest.raises(UserError, match="--held-out"):
+        digits(main="left", held_out=1)
 
 
 def _sides(part):

@@ -127,6 +127,52 @@ def test_columns_and_their_order_are_chosen(write):
     assert "there is no task 'activ'" in error(write(table()), main="activ")
 
 
+def test_rows_are_those_of_the_file(write):
+    frame = table(active=np.arange(SIZE) % 2)
+    frame.loc[[0, 30], "smiles"] = ["FAIL", ""]
+    problem = molecules(write(frame))
+    assert [row - 1 for row in problem.rows] == rows(problem.train)
+    assert not {1, 31} & set(problem.rows)
+
+
+@pytest.mark.parametrize("split", ["random", "scaffold"])
+def test_with_a_main_task_a_share_is_held_out(write, split):
+    path = write(pd.DataFrame({"smiles": SMILES, "value": np.arange(SIZE) + 0.5}))
+    plain = molecules(path, split=split)
+    problem = molecules(path, split=split, main="value", held_out=0.25)
+    own = rows(problem.held_out)
+    assert sorted([*own, *rows(problem.train)]) == sorted(rows(plain.train))
+    assert [row - 1 for row in problem.rows] == rows(problem.train)
+    assert rows(problem.test) == rows(plain.test)
+    assert rows(problem.validation) == rows(plain.validation)
+    assert any(each.endswith(f"by no method: {len(own)}.") for each in problem.notes)
+    values = np.arange(SIZE) + 0.5
+    train = values[rows(problem.train)]
+    np.testing.assert_allclose(
+        every(problem.held_out)[1][:, 0], (values[own] - train.mean()) / train.std(), rtol=1e-5
+    )
+    if split == "scaffold":
+        found = [{_murcko(SMILES[row]) for row in each} for each in (own, rows(problem.train))]
+        assert not found[0] & found[1]
+    else:
+        assert len(own) == round(0.25 * len(plain.train))
+
+
+def test_rows_of_a_molecule_are_held_out_together(write):
+    frame = pd.DataFrame({"smiles": SMILES * 3, "value": np.arange(3 * SIZE) + 0.5})
+    problem = molecules(write(frame), main="value")
+    assert not set(rows(problem.held_out)) & set(rows(problem.train))
+    assert len(problem.held_out) == 3 * len(set(rows(problem.held_out)))
+
+
+def test_none_is_held_out_where_none_is_asked_for(write):
+    path = write(table())
+    for problem in (molecules(path), molecules(path, main="active", held_out=0)):
+        assert problem.held_out is None
+        assert problem.notes == molecules(path).notes
+    assert "--held-out" in error(path, main="active", held_out=-1)
+
+
 def test_ids_and_text_are_left_out_and_said_so(write):
     frame = table(cid=np.arange(SIZE) + 1000, name=[f"m{row}" for row in range(SIZE)])
     problem = molecules(write(frame))

@@ -167,6 +167,75 @@ def test_the_main_task(make):
     assert make(frame(), main="sold").deciding == "sold"
 
 
+def numbered(**columns):
+    """Where the feature of numbers is the row in the file, from 1."""
+    return frame(x=np.arange(SIZE) + 1.0, **columns)
+
+
+def file_rows(problem, part):
+    """The rows of a part in the file, from the feature standardised by those trained on."""
+    x = every(part)[0][:, 0].numpy()
+    trained = np.array(problem.rows)
+    return np.round(trained.mean() + trained.std() * x).astype(int).tolist()
+
+
+def test_rows_are_those_of_the_file(make):
+    unlabelled = np.arange(SIZE) % 7 == 0
+    columns = {name: frame()[name].astype(object).mask(unlabelled) for name in TARGETS}
+    problem = make(numbered(**columns))
+    assert len(problem.rows) == len(problem.train)
+    assert file_rows(problem, problem.train) == list(problem.rows)
+    assert not {row - 1 for row in problem.rows} & set(np.flatnonzero(unlabelled))
+
+
+@pytest.mark.parametrize("share", [None, 0.5])
+def test_with_a_main_task_a_share_is_held_out(make, share):
+    options = {} if share is None else {"held_out": share}
+    plain = make(numbered())
+    problem = make(numbered(), main="sold", **options)
+    held = [*every(problem.held_out)[0]]
+    size = round(240 * (share or 0.2))
+    assert (len(held), len(problem.train)) == (size, 240 - size)
+    assert note(problem, "Rows held out for the weightings").endswith(f"by no method: {size}.")
+    own = file_rows(problem, problem.held_out)
+    assert file_rows(problem, problem.train) == list(problem.rows)
+    assert sorted([*own, *problem.rows]) == sorted(plain.rows)
+    for one, other in zip(parts(problem)[1:], parts(plain)[1:], strict=True):
+        assert file_rows(problem, one) == file_rows(plain, other)
+
+
+def test_what_is_held_out_is_not_fitted_to(make):
+    content = numbered()
+    problem = make(content, main="price")
+    price = content["price"].to_numpy()
+    train = price[np.array(problem.rows) - 1]
+    own = price[np.array(file_rows(problem, problem.held_out)) - 1]
+    column = problem.tasks.index("price")
+    np.testing.assert_allclose(
+        every(problem.held_out)[1][:, column], (own - train.mean()) / train.std(), rtol=1e-3
+    )
+    assert every(problem.train)[0][:, 0].mean() == pytest.approx(0, abs=1e-5)
+    assert every(problem.train)[0][:, 0].std(correction=0) == pytest.approx(1, rel=1e-4)
+
+
+def test_groups_are_held_out_whole(make):
+    problem = make(numbered(patient=np.arange(SIZE) // 5), main="price", group="patient")
+    own, train = (
+        {(row - 1) // 5 for row in file_rows(problem, part)}
+        for part in (problem.held_out, problem.train)
+    )
+    assert own
+    assert not own & train
+
+
+def test_none_is_held_out_where_none_is_asked_for(make, error):
+    for problem in (make(frame()), make(frame(), main="sold", held_out=0)):
+        assert problem.held_out is None
+        assert len(problem.train) == 240
+        assert not any("held out" in each for each in problem.notes)
+    assert "--held-out" in error(frame(), main="sold", held_out=1.5)
+
+
 # Bad input
 
 

@@ -68,6 +68,32 @@ def test_more_seeds_and_methods_extend_a_study(run, tmp_path):
     assert set(table.method) == {"constant", "slaw", "dwa"}
 
 
+def test_what_is_known_of_wrong_labels_is_written_and_shown_again(run, tmp_path):
+    options = ["study.toy:noisy", "--methods", "constant,slgate", "--seeds", 2, "--out", "out"]
+    code, text = run("compare", *options)
+    assert code == 0
+    out = tmp_path / "out"
+    labels = pd.read_csv(out / "corrupted.csv")
+    assert labels.to_dict("list") == {"sample": list(range(0, 50, 4)), "task": ["[a]"] * 13}
+    (line,) = (each for each in text.splitlines() if "a detector of clean" in each)
+    assert line.startswith("slgate: ")
+    by_name = {
+        row["method"]: row["detection"]
+        for row in json.loads((out / "summary.json").read_text())["methods"]
+    }
+    assert by_name["constant"] is None
+    assert 0 < by_name["slgate"]["mean"] <= 1
+    page = (out / "report.html").read_bytes()
+    assert page.count(b'<img src="data:image/png;base64,') == 48
+
+    (out / "report.html").unlink()
+    assert line in run("report", "out")[1]
+    assert (out / "report.html").read_bytes() == page
+    (out / "corrupted.csv").unlink()
+    assert line in run("compare", *options)[1]
+    assert (out / "report.html").read_bytes() == page
+
+
 def test_single_task_networks_and_what_is_gained_over_them(run, tmp_path):
     code, text = compare(run, "--single-task", "--out", "out")
     assert code == 0
@@ -93,6 +119,7 @@ def test_methods_and_problems_and_help(run):
     code, text = run("methods")
     assert code == 0
     assert all(name in text for name in ("slaw", "gradnorm", "tasks backward", "arXiv 2109.08218"))
+    assert all(name in text for name in ("\nslgrad  ", "\nolaux  ", "held-out batches"))
     assert "mtregression" in run("problems")[1]
     assert "molecules" in run("compare", "--help")[1]
     code, text = run("compare", "mtregression", "--help")

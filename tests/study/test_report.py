@@ -1,3 +1,5 @@
+import base64
+import io
 import math
 import re
 from dataclasses import replace
@@ -6,9 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
+from sklearn.metrics import roc_auc_score
 
+from equipoise.study import charts
 from equipoise.study.report import write_report
-from equipoise.study.results import History, Run, Study
+from equipoise.study.results import History, Run, Samples, Study
 
 NASTY = "</script><script>alert(1)</script>"
 
@@ -20,6 +25,7 @@ class Page(HTMLParser):
         super().__init__()
         self.source = path.read_text(encoding="utf-8")
         self.tags: set[str] = set()
+        self.attributes: set[str] = set()
         self.links: list[str] = []
         self.scripts: list[str] = []
         self.text = ""
@@ -32,6 +38,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
         self.links += [value or "" for name, value in attrs if name in ("src", "href")]
         if tag in ("script", "style"):
             self.raw = tag
@@ -252,3 +259,161 @@ def test_a_page_is_the_same_each_time(tmp_path):
     runs = [run("constant", 0, TASKS), run("slaw", 0, TASKS)]
     first = report(tmp_path, study(TASKS), runs).source
     assert report(tmp_path, study(TASKS), runs).source == first
+
+
+SIZE = 60
+CORRUPTED = np.random.default_rng(0).random((SIZE, 3)) < [0.3, 0, 0.5]
+PICTURES = np.random.default_rng(1).integers(0, 256, (48, 6, 5, 3), dtype=np.uint8)
+
+
+def weighing(method, seed, tasks=TASKS, corrupted=CORRUPTED, pictures=PICTURES, **options):
+    """A run of a weighting of samples, by which wrong labels weigh less."""
+    plain = run(method, seed, tasks, **options)
+    generator = np.random.default_rng(10 + seed)
+    size = len(plain.history.evaluated_at), SIZE, len(tasks)
+    weights = generator.gamma(2, 1, size) - (0.8 * corrupted if corrupted is not None else 0)
+    samples = Samples(
+        weights=weights.astype(np.float32),
+        alignments=weights[-1].astype(np.float32),
+        shown=generator.permutation(SIZE)[:48],
+        pictures=pictures,
+    )
+    return replace(plain, samples=samples, corrupted=corrupted)
+
+
+def area(run):
+    """At the end, over the tasks with wrong labels."""
+    weights = run.samples.weights[-1]
+    return np.mean([roc_auc_score(~CORRUPTED[:, task], weights[:, task]) for task in (0, 2)])
+
+
+@pytest.fixture(scope="module")
+def weighed(tmp_path_factory):
+    runs = [run("constant", seed, TASKS) for seed in range(3)]
+    runs += [weighing(method, seed) for method in ("slgate", "slgrad") for seed in (2, 0, 1)]
+    return runs, report(tmp_path_factory.mktemp("weighed"), replace(study(TASKS), main="a"), runs)
+
+
+def test_no_samples_without_a_weighting_of_samples(plain, weighed):
+    assert "Weights of labels" not in plain.text
+    assert "<figure" not in plain.source
+    assert "Weights of labels" in weighed[1].text
+
+
+def test_how_well_wrong_labels_are_told(weighed):
+    runs, page = weighed
+    areas = [area(each) for each in runs[3:6]]
+    half_width = 4.302653 * np.std(areas, ddof=1) / math.sqrt(3)
+    row = [each for each in page.rows if each[0] == "slgate"][1]
+    mean, _, found = row[1].partition(" ± ")
+    assert float(mean) == pytest.approx(np.mean(areas), abs=0.01)
+    assert float(found) == pytest.approx(half_width, rel=0.05)
+    assert [each for each in page.rows if each[0] == "constant" and len(each) == 2] == []
+    assert sum("area under the ROC curve" in script for script in page.scripts) == 1
+
+
+def test_a_diverged_run_tells_nothing(tmp_path):
+    runs = [weighing("slgate", 0), weighing("slgate", 1, diverged_at=450)]
+    page = report(tmp_path, study(TASKS), runs)
+    assert [each for each in page.rows if each[0] == "slgate"][1][1] == "diverged"
+
+    early = weighing("slgate", 0, steps=100, diverged_at=1)
+    early.samples.weights[:] = np.nan
+    page = report(tmp_path, study(TASKS), [early])
+    assert [each for each in page.rows if each[0] == "slgate"][1][1] == "diverged"
+
+
+def test_the_area_under_the_roc_curve_over_steps(weighed):
+    runs = weighed[0][3:6]
+    figure = charts.detection({"slgate": runs}, {"slgate": "#000"})
+    line = next(trace for trace in figure.data if trace.mode == "lines+markers")
+    areas = [
+        [
+            np.mean([roc_auc_score(~CORRUPTED[:, task], weights[:, task]) for task in (0, 2)])
+            for weights in each.samples.weights
+        ]
+        for each in runs
+    ]
+    assert list(line.x) == list(range(100, 901, 100))
+    assert line.y == pytest.approx(np.mean(areas, axis=0))
+    band = next(trace for trace in figure.data if trace.mode == "none")
+    assert sorted(band.y) == pytest.approx(sorted([*np.min(areas, 0), *np.max(areas, 0)]))
+
+
+def test_clean_labels_and_wrong_ones_have_a_histogram_each(weighed, monkeypatch):
+    runs = weighed[0][3:6]
+    weights = np.mean([each.samples.weights.mean(0) for each in runs], axis=0)
+    kinds = charts.label_weights(study(TASKS), runs)
+    clean = np.concatenate([weights[~CORRUPTED[:, task], task] for task in (0, 2)])
+    assert sorted(kinds["clean labels"]) == pytest.approx(sorted(clean), rel=1e-5)
+    assert sorted(kinds["wrong labels"]) == pytest.approx(sorted(weights[CORRUPTED]), rel=1e-5)
+
+    monkeypatch.setattr(charts, "to_html", lambda figure, name: figure)
+    ((name, note, figure),) = charts.histograms(study(TASKS), {"slgate": runs})
+    assert (name, note) == ("slgate", "")
+    for bars, values in zip(figure.data, kinds.values(), strict=True):
+        width = bars.x[1] - bars.x[0]
+        assert sum(bars.y) == pytest.approx(100)
+        for middle, height in zip(bars.x[:-1], bars.y[:-1], strict=True):
+            inside = (values >= middle - width / 2) & (values < middle + width / 2)
+            assert height == pytest.approx(100 * inside.mean())
+
+
+def test_without_known_wrong_labels(tmp_path):
+    runs = [weighing("slgate", seed, corrupted=None) for seed in range(2)]
+    runs[0].samples.weights[:, :7, 1] = runs[1].samples.weights[:, :7, 1] = np.nan
+    chosen = replace(study(TASKS), main="b")
+    page = report(tmp_path, chosen, runs)
+    assert "Which training labels are wrong" not in page.text
+    assert "known to be wrong" not in page.text
+    assert page.source.count("<figure><img") == 48
+    kinds = charts.label_weights(chosen, runs)
+    assert {kind: len(values) for kind, values in kinds.items()} == {
+        "main task": SIZE - 7,
+        "other tasks": 2 * SIZE,
+    }
+
+
+def pixels(source):
+    start = "data:image/png;base64,"
+    assert source.startswith(start)
+    return np.array(Image.open(io.BytesIO(base64.b64decode(source.removeprefix(start)))))
+
+
+def test_pictures_are_those_of_the_first_seed_with_their_places(weighed):
+    runs, page = weighed
+    (first,) = (each for each in runs if each.method == "slgate" and each.seed == 0)
+    shown = first.samples.shown
+    assert len(page.links) == 2 * 48
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", page.source)[:48]
+    order = [*range(24), *range(47, 23, -1)]
+    for link, caption, place in zip(page.links, captions, order, strict=False):
+        assert np.array_equal(pixels(link), PICTURES[place])
+        wrong = " wrong" if CORRUPTED[shown[place]].any() else ""
+        assert caption == f"{shown[place]}{wrong}"
+    assert 0 < sum(caption.endswith("wrong") for caption in captions) < 48
+
+
+def test_grey_and_large_pictures(tmp_path):
+    grey = np.random.default_rng(0).integers(0, 256, (48, 300, 150, 1), dtype=np.uint8)
+    page = report(tmp_path, study(TASKS), [weighing("slgate", 0, pictures=grey)])
+    assert {pixels(link).shape for link in page.links} == {(96, 48)}
+    small = report(tmp_path, study(TASKS), [weighing("slgate", 0, pictures=grey[:, :9, :9])])
+    assert np.array_equal(pixels(small.links[0]), grey[0, :9, :9, 0])
+
+
+def test_no_pictures(tmp_path):
+    page = report(tmp_path, study(TASKS), [weighing("slgate", 0, pictures=np.empty(0, np.uint8))])
+    assert "Weights of labels" in page.text
+    assert "<figure" not in page.source
+    assert "total weight" not in page.text
+
+
+def test_names_of_wrong_labels_are_only_ever_text(tmp_path):
+    tasks = [NASTY, '" onmouseover="alert(1)', "<b>x</b>"]
+    page = report(tmp_path, study(tasks), [weighing("<i>", 0, tasks=tasks)])
+    assert NASTY not in page.source
+    assert "onmouseover" not in page.attributes
+    assert "title" in page.attributes
+    assert "b" not in page.tags
+    assert all(link.startswith("data:image/png;base64,") for link in page.links)

@@ -9,6 +9,7 @@ from study.toy import toy
 
 from equipoise.errors import UserError
 from equipoise.study.results import (
+    Samples,
     Study,
     metrics_table,
     open_study,
@@ -17,6 +18,7 @@ from equipoise.study.results import (
     read_runs,
     read_study,
     run_folder,
+    write_corrupted,
     write_run,
 )
 
@@ -163,6 +165,50 @@ def test_the_table_has_a_row_for_every_figure(run):
     assert list(table.columns) == ["method", "seed", "task", "metric", "value"]
     assert set(table.task) == {"a", "b", "all"}
     assert table.value.tolist() == list(run.metrics["error"].values())
+
+
+NAMES = ("NA", 'say "a", b', "1")
+
+
+@pytest.fixture
+def noisy_study(tmp_path, run):
+    """A study with a run of a weighting of samples, and which of its labels are wrong."""
+    corrupted = torch.rand(5, 3, generator=torch.Generator().manual_seed(0)) < 0.4
+    open_study(tmp_path, replace(STUDY, tasks=NAMES))
+    write_corrupted(tmp_path, toy(tasks=NAMES, corrupted=corrupted))
+    found = Samples(
+        weights=np.ones((2, 5, 3), np.float32),
+        alignments=np.ones((5, 3), np.float32),
+        shown=np.arange(5),
+        pictures=np.empty(0, np.uint8),
+    )
+    write_run(run_folder(tmp_path, "slgrad", 0, None), replace(run, samples=found))
+    write_run(run_folder(tmp_path, "slaw", 0, None), run)
+    return corrupted.numpy()
+
+
+def test_wrong_labels_come_back_with_the_runs_that_weigh_samples(tmp_path, noisy_study):
+    slaw, slgrad = read_runs(tmp_path)
+    assert noisy_study.any(0).all()
+    assert np.array_equal(slgrad.corrupted, noisy_study)
+    assert np.array_equal(slgrad.samples.shown, np.arange(5))
+    assert slaw.corrupted is None
+    (tmp_path / "corrupted.csv").unlink()
+    assert read_runs(tmp_path)[1].corrupted is None
+    write_corrupted(tmp_path, toy())
+    assert not (tmp_path / "corrupted.csv").exists()
+
+
+def test_no_wrong_label_is_as_if_none_were_known(tmp_path, noisy_study):
+    write_corrupted(tmp_path, toy(tasks=NAMES, corrupted=torch.zeros(5, 3, dtype=torch.bool)))
+    assert read_runs(tmp_path)[1].corrupted is None
+
+
+@pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "sample,task\n5,NA\n", "sample,task\n0,c\n"])
+def test_wrong_labels_that_cannot_be_read(tmp_path, noisy_study, text):
+    (tmp_path / "corrupted.csv").write_text(text)
+    with pytest.raises(UserError, match=r"corrupted\.csv cannot be read"):
+        read_runs(tmp_path)
 
 
 def test_no_name_of_a_task_is_in_a_path(tmp_path):

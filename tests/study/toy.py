@@ -59,6 +59,31 @@ def serving():
     return replace(usual, tasks=["[a]", "b"], main="[a]", metrics=metrics)
 
 
+def held_out():
+    """The problem with a main task, and samples held out."""
+    return replace(serving(), held_out=toy().validation)
+
+
+def noisy():
+    """The same, every fourth label of the main task wrong, with rows of a file and pictures."""
+    usual = held_out()
+    inputs, targets, mask = usual.train.tensors
+    corrupted = torch.zeros_like(mask)
+    corrupted[::4, 0] = True
+    return replace(
+        usual,
+        train=TensorDataset(inputs, torch.where(corrupted, -3 * targets, targets), mask),
+        corrupted=corrupted,
+        rows=[3 * row + 7 for row in range(len(inputs))],
+        pictures=lambda indices: np.stack([picture(int(index)) for index in indices]),
+    )
+
+
+def picture(index):
+    """Of 5 × 4 pixels in colours that no other sample has."""
+    return np.random.default_rng(index).integers(0, 256, (5, 4, 3), dtype=np.uint8)
+
+
 def predicting(**changes):
     """The toy problem, able to predict the rows of a file of three numbers each."""
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from equipoise.problems.digit_pairs import CLASSES, TASKS, losses, metrics, overlaid
+from equipoise.problems.heldout import hold_out
 from equipoise.problems.problem import Problem, Recipe
 
 SIDE, HEIGHT, WIDTH = 8, 10, 12
@@ -26,13 +27,22 @@ def digits(
     main: Annotated[
         Literal["left", "right"] | None, "the task that decides; the other is there to serve it"
     ] = None,
+    held_out: Annotated[
+        float,
+        "with --main, the share of the training part that is held out for the weightings of "
+        "samples, and that no method trains on; 0 for none",
+    ] = 0.2,
 ) -> Problem:
     """Two overlapping handwritten digits, as in MultiMNIST, but small: seconds to train.
 
     From the 1,797 images of 8 × 8 that come with scikit-learn. Two of them, up to two rows up or
     down, are laid over each other on 10 × 12, the brighter one seen; the tasks are the digit on
     the left and the one on the right. 6,000 pairs to train on, 1,000 to choose on, 1,000 to test,
-    each part of images of its own.
+    each part of images of its own. With --main some of those to train on are held out, of images
+    of their own too.
+
+    Raises:
+        UserError: if --held-out is no share.
     """
     images, labels = load_digits(return_X_y=True)
     images = images.reshape(-1, SIDE, SIDE).astype(np.float32) / 16
@@ -42,8 +52,13 @@ def digits(
         order, [HELD_OUT_IMAGES, HELD_OUT_IMAGES, len(order) - 2 * HELD_OUT_IMAGES]
     )
 
-    def pairs(own: Tensor, size: int) -> TensorDataset:
-        chosen = own[torch.randint(len(own), (size, 2), generator=generator)]
+    own, own_pairs = train[:0], 0
+    if main is not None and held_out:
+        train, own = map(torch.from_numpy, hold_out(train.numpy(), held_out, data_seed))
+        own_pairs = round(held_out * PAIRS)
+
+    def pairs(images_of: Tensor, size: int) -> TensorDataset:
+        chosen = images_of[torch.randint(len(images_of), (size, 2), generator=generator)]
         rows = torch.randint(HEIGHT - SIDE + 1, (size, 2), generator=generator)
         columns = torch.tensor([0, WIDTH - SIDE]).expand(size, 2)
         return TensorDataset(
@@ -53,7 +68,7 @@ def digits(
 
     return Problem(
         tasks=TASKS,
-        train=pairs(train, PAIRS),
+        train=pairs(train, PAIRS - own_pairs),
         validation=pairs(validation, HELD_OUT_PAIRS),
         test=pairs(test, HELD_OUT_PAIRS),
         network=Network,
@@ -62,12 +77,17 @@ def digits(
         metrics=metrics,
         goals={"accuracy": "max"},
         main=main,
+        held_out=pairs(own, own_pairs) if own_pairs else None,
         recipe=Recipe(
             steps=600,
             batch_size=128,
             lr=2e-3,
             optimizer=lambda parameters, lr: torch.optim.Adam(parameters, lr=lr),
         ),
+        notes=[
+            f"Pairs held out for the weightings of samples, trained on by no method: {own_pairs:,}."
+        ]
+        * bool(own_pairs),
     )
 
 

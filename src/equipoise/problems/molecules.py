@@ -22,6 +22,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from equipoise.errors import UserError
 from equipoise.problems.columns import check_column, kind_of, read_labels, read_table, some, varied
+from equipoise.problems.heldout import hold_out
 from equipoise.problems.problem import OVERALL, Data, Metrics, Problem, Recipe
 from equipoise.problems.samples import samples_of
 from equipoise.problems.scores import Score, score_of
@@ -63,6 +64,11 @@ def molecules(
     ] = "random",
     split_seed: Annotated[int, "seed of the split into training, validation and test"] = 0,
     main: Annotated[str | None, "the task that decides; the others are there to serve it"] = None,
+    held_out: Annotated[
+        float,
+        "with --main, the share of the training part that is held out for the weightings of "
+        "samples, and that no method trains on; 0 for none",
+    ] = 0.2,
 ) -> Problem:
     """Virtual screening: assays of molecules from a CSV file, as in the SLAW paper's PCBA study.
 
@@ -74,7 +80,7 @@ def molecules(
     the same molecule, by canonical SMILES, are always in the same part; with --split scaffold so
     are all molecules of a scaffold, the ring systems and what links them, which is harder and
     nearer to the search for new compounds. Scaffolds of more than a twentieth of a file are trained
-    on as far as possible.
+    on as far as possible. With --main a share of the training part is held out in the same way.
 
     Binary labels: cross-entropy; a label of class c of a task weighs n / (2 n_c) with
     the task's n labels in the training part, so that both classes weigh the same and the mean over
@@ -122,6 +128,11 @@ def molecules(
     train, validation, test = split_by_group(groups, split_seed)
     if not len(train) or not len(validation):
         raise UserError(f"{data} has too few scaffolds to split by; use --split random")
+    own = train[:0]
+    if main is not None and held_out:
+        _, chosen = hold_out(np.unique(groups[train]), held_out, split_seed)
+        held = np.isin(groups[train], chosen)
+        train, own = train[~held], train[held]
     learnable = varied(labels.iloc[train])
     if not learnable.any():
         raise UserError(
@@ -135,7 +146,7 @@ def molecules(
     else:
         scale, losses = np.nanstd(values[train], 0), _squared_losses
         values = (values - np.nanmean(values[train], 0)) / scale
-    parts = [samples_of(packed[rows], values[rows]) for rows in (train, validation, test)]
+    parts = [samples_of(packed[rows], values[rows]) for rows in (train, validation, test, own)]
     counted = {
         "Left out: rows whose SMILES is empty or does not parse, see unparsed.csv": (~parsed).sum(),
         "Left out: molecules without a label": (parsed & ~labelled).sum(),
@@ -147,6 +158,7 @@ def molecules(
         "Labels of such a molecule, one for each of its targets, on which its rows disagree": (
             _conflicts(labels, molecule)
         ),
+        "Rows held out for the weightings of samples, trained on by no method": len(own),
     }
     return Problem(
         tasks=names,
@@ -159,6 +171,8 @@ def molecules(
         metrics=_metrics(SCORES[kind], names, scale),
         goals=GOALS[kind],
         main=main,
+        held_out=parts[3] if len(own) else None,
+        rows=(1 + kept[train]).tolist(),
         recipe=Recipe(
             steps=900,
             batch_size=40_000,

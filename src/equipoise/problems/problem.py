@@ -83,6 +83,8 @@ class Problem:
     """Samples that tell the weightings of samples what helps the main task; never trained on."""
     corrupted: Tensor | None = None
     """Which labels of the training part are known to be wrong, boolean ``(samples, tasks)``."""
+    rows: Sequence[int] | None = None
+    """The row of each training sample in the user's file, from 1 and without the header."""
     pictures: Callable[[Tensor], NDArray[np.uint8]] | None = None
     """Training samples at indices, int64, as pictures ``(samples, height, width, 1 or 3)``."""
     predict: Callable[[Path, Sequence[nn.Module]], str] | None = None

@@ -16,6 +16,7 @@ from torch import nn
 from equipoise.errors import UserError, near_match
 from equipoise.problems.columns import as_times, check_column, read_table, some
 from equipoise.problems.features import choose_features, fit_encoder
+from equipoise.problems.heldout import hold_out
 from equipoise.problems.kinds import (
     GOALS,
     IN_UNITS,
@@ -50,6 +51,11 @@ def table(
         "NAME=binary or NAME=multiclass",
     ] = (),
     main: Annotated[str | None, "the task that decides; the others are there to serve it"] = None,
+    held_out: Annotated[
+        float,
+        "with --main, the share of the training part that is held out for the weightings of "
+        "samples, and that no method trains on; 0 for none",
+    ] = 0.2,
     categorical: Annotated[tuple[str, ...], "features whose numbers are names of categories"] = (),
     group: Annotated[
         str | None, "column of groups, such as a patient's rows, that must not be parted"
@@ -70,7 +76,8 @@ def table(
 
     A tenth of the rows each is held out for validation and for the test: at random, with the same
     share of each class as far as classes have the rows for it, or by --group or by --time. Use
-    these where rows are not independent, or the test is easier than what the network is for.
+    these where rows are not independent, or the test is easier than what the network is for. With
+    --main a share of the training part is held out too, whole groups where there are any.
 
     A task's score is R² (regression), the area under the ROC curve (binary), or the mean recall of
     the classes (multiclass); NaN where the part has one value of it only. The mean of those defined
@@ -95,6 +102,7 @@ def table(
     _check_columns(frame, targets, features, (*leave_out, *places), data)
     labelled = frame[list(targets)].notna().any(axis=1)
     unlabelled = int((~labelled).sum())
+    file_rows = 1 + np.flatnonzero(labelled)
     frame = frame.loc[labelled].reset_index(drop=True)
     if len(frame) < LEAST:
         raise UserError(
@@ -103,6 +111,9 @@ def table(
     found = read_targets(frame, targets, kinds, data)
     chosen = choose_features(frame, features, categorical, {*targets, *leave_out, *places}, data)
     train, validation, test = _split(frame, found, group, time, split_seed, data)
+    own = train[:0]
+    if main is not None and held_out:
+        train, own = _hold_out(train, frame, group, held_out, split_seed)
     learned = _learnable(found, train, data)
     unlearnable = [target.name for target in found if target not in learned]
     if main in unlearnable:
@@ -117,7 +128,7 @@ def table(
     if head < 0:
         raise UserError(f"--head must be a width, or 0 for none, found {head}")
 
-    parts = [samples_of(inputs[rows], labels[rows]) for rows in (train, validation, test)]
+    parts = [samples_of(inputs[rows], labels[rows]) for rows in (train, validation, test, own)]
     repeated = frame[[*chosen.numbers, *chosen.categories]].duplicated().sum()
     counted = {
         "Left out: rows without a label": unlabelled,
@@ -126,6 +137,7 @@ def table(
         "Rows that repeat the features of another, which may be in another part of the split": (
             repeated if not places else 0
         ),
+        "Rows held out for the weightings of samples, trained on by no method": len(own),
     }
     kinds_learned = {target.kind for target in learned}
     scores = [name for name, measured in SCORES.items() if kinds_learned & measured.keys()]
@@ -146,6 +158,8 @@ def table(
         metrics=_metrics(scores, learned, scale),
         goals={name: GOALS[name] for name in scores},
         main=main,
+        held_out=parts[3] if len(own) else None,
+        rows=file_rows[train].tolist(),
         predict=predict,
         recipe=Recipe(
             steps=1_000,
@@ -257,6 +271,16 @@ def _split(
             "one, to split into training, validation and test"
         )
     return parts
+
+
+def _hold_out(
+    train: Rows, frame: pd.DataFrame, group: str | None, share: float, seed: int
+) -> tuple[Rows, Rows]:
+    """The rows left to train on and those held out, whole groups where there are any."""
+    groups = np.arange(len(frame)) if group is None else pd.factorize(frame[group])[0]
+    _, own = hold_out(np.unique(groups[train]), share, seed)
+    held = np.isin(groups[train], own)
+    return train[~held], train[held]
 
 
 def _strata_of(target: Target) -> NDArray[np.int64]:

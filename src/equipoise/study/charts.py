@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.colors import qualitative, sample_colorscale
 
+from equipoise.study.detection import separation
 from equipoise.study.results import Run, Study, named
 from equipoise.study.statistics import IDEAL, REFERENCE, Summary, format_number
 
@@ -23,6 +24,10 @@ POINTS = 200
 """A line over steps has at most so many: enough for a screen, and the page stays small."""
 LINES = 20
 """Up to so many tasks have a line each; more are shown as quantiles."""
+BARS, SHOWN_WEIGHTS = 40, 0.995
+"""Of a histogram; the last bar has the weights beyond this quantile too."""
+KINDS_OF_LABELS = ("#4c78a8", "#e45756")
+"""Colours of clean and wrong labels, or of the main task's and the others."""
 COLOURS = [*qualitative.T10[:9], *qualitative.Set2]
 
 
@@ -34,23 +39,88 @@ def curves(study: Study, by_method: Mapping[str, Runs], colours: Mapping[str, st
         evaluations = pd.DataFrame(
             {run.seed: pd.Series(run.history.test, run.history.evaluated_at) for run in runs}
         )
-        steps, values = _finite(evaluations.index.to_numpy(), evaluations.to_numpy())
-        if len(steps):
-            low, high = values.min(axis=1), values.max(axis=1)
-            figure.add_trace(_band(steps, low, high, colours[method], legendgroup=_text(method)))
-        figure.add_trace(
-            go.Scatter(
-                # A point without a place keeps a method in the legend that has no line.
-                x=steps if len(steps) else [None],
-                y=values.mean(axis=1) if len(steps) else [None],
-                name=_text(_with_divergence(method, runs)),
-                legendgroup=_text(method),
-                line={"color": colours[method], "width": 2},
-                marker={"size": 5},
-                mode="lines+markers",
-            )
-        )
+        figure.add_traces(_mean_and_band(evaluations, method, runs, colours[method]))
     return figure.update_layout(hovermode="x unified", showlegend=True)
+
+
+def detection(by_method: Mapping[str, Runs], colours: Mapping[str, str]) -> go.Figure:
+    """The area under the ROC curve of the weights as a detector of clean labels, over steps."""
+    figure = _figure("steps", "area under the ROC curve", height=340)
+    for method, runs in by_method.items():
+        areas = pd.DataFrame(
+            {run.seed: pd.Series(_areas(run), run.history.evaluated_at) for run in runs}
+        )
+        figure.add_traces(_mean_and_band(areas, method, runs, colours[method]))
+    figure.add_hline(0.5, line={"color": "#808790", "dash": "dot", "width": 1})
+    return figure.update_layout(hovermode="x unified", showlegend=True)
+
+
+def _areas(run: Run) -> list[float]:
+    assert run.samples is not None
+    assert run.corrupted is not None
+    return [separation(weights, run.corrupted) for weights in run.samples.weights]
+
+
+def _mean_and_band(values: pd.DataFrame, method: str, runs: Runs, colour: str) -> list[go.Scatter]:
+    """A line of the means of the columns, one a seed, and a band from the least to the largest."""
+    steps, sound = _finite(values.index.to_numpy(), values.to_numpy())
+    group = {"legendgroup": _text(method)}
+    line = go.Scatter(
+        # A point without a place keeps a method in the legend that has no line.
+        x=steps if len(steps) else [None],
+        y=sound.mean(axis=1) if len(steps) else [None],
+        name=_text(_with_divergence(method, runs)),
+        line={"color": colour, "width": 2},
+        marker={"size": 5},
+        mode="lines+markers",
+        **group,
+    )
+    if not len(steps):
+        return [line]
+    return [_band(steps, sound.min(axis=1), sound.max(axis=1), colour, **group), line]
+
+
+def histograms(study: Study, by_method: Mapping[str, Runs]) -> list[tuple[str, str, Markup]]:
+    """For each method its name, what happened to it, and the weights of labels of two kinds."""
+    charts = []
+    for index, (method, runs) in enumerate(by_method.items()):
+        kinds = label_weights(study, runs)
+        known = np.concatenate([*kinds.values()])
+        end = np.quantile(known, SHOWN_WEIGHTS) if len(known) else 0
+        edges = np.linspace(0, end if end > 0 else 1, BARS + 1)
+        figure = _figure("mean weight", "% of labels", height=260)
+        for (kind, values), colour in zip(kinds.items(), KINDS_OF_LABELS, strict=False):
+            counts, _ = np.histogram(values.clip(max=edges[-1]), edges)
+            figure.add_bar(
+                x=(edges[:-1] + edges[1:]) / 2,
+                y=100 * counts / max(len(values), 1),
+                name=_text(kind),
+                marker={"color": colour, "line_width": 0},
+                opacity=0.6,
+            )
+        figure.update_layout(barmode="overlay", bargap=0, showlegend=True)
+        note = _with_divergence("", runs)
+        charts.append((method, note, to_html(figure, f"labels-{index}")))
+    return charts
+
+
+def label_weights(study: Study, runs: Runs) -> dict[str, Values]:
+    """Mean weights over steps and seeds, of clean and of wrong labels of the tasks that have any.
+
+    Where no label is known to be wrong, those of the main task's labels and of the others.
+    """
+    weights = np.concatenate([run.samples.weights for run in runs if run.samples is not None])
+    seen = np.isfinite(weights)
+    counts = seen.sum(0)
+    means = np.where(seen, weights, 0).sum(0) / np.where(counts, counts, np.nan)
+    corrupted = runs[0].corrupted
+    if corrupted is not None:
+        tasks = corrupted.any(0)
+        masks = {"clean labels": ~corrupted & tasks, "wrong labels": corrupted}
+    else:
+        main = np.broadcast_to([task == study.main for task in study.tasks], means.shape)
+        masks = {"main task": main, "other tasks": ~main}
+    return {kind: means[mask & (counts > 0)] for kind, mask in masks.items()}
 
 
 def weights(

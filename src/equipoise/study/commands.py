@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 import torch
+from rich.console import Console
 from rich.markup import escape
 
 from equipoise.errors import UserError, near_match
 from equipoise.problems import BUILT_IN
 from equipoise.problems.problem import Problem, Recipe
-from equipoise.study.console import Progress, plain_console, summary_table
+from equipoise.sample.base import SampleWeighting
+from equipoise.study.audit import audit_table, check_audit, check_free, findings
+from equipoise.study.console import Progress, detection_lines, plain_console, summary_table
+from equipoise.study.memory import check_memory
 from equipoise.study.methods import (
     DEFAULT,
+    SAMPLE_WEIGHTINGS,
     WEIGHTINGS,
     check_methods,
     default_methods,
@@ -25,10 +31,17 @@ from equipoise.study.methods import (
 )
 from equipoise.study.options import ProblemSource
 from equipoise.study.predictions import check_networks, check_predictions, write_predictions
-from equipoise.study.results import Study, open_study, read_study, write_text
+from equipoise.study.results import (
+    Study,
+    open_study,
+    read_study,
+    write_corrupted,
+    write_text,
+)
 from equipoise.study.runner import jobs_of, run_jobs, write_results
 from equipoise.study.statistics import IDEAL, Summary, verdict
 from equipoise.study.train import WEIGHT_ERROR
+from equipoise.task.base import TaskWeighting
 
 _HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -43,13 +56,22 @@ def equipoise() -> None:
 
 
 class _Problems(click.Group):
-    """A command for each built-in problem, and for any ``module:attribute``."""
+    """A command for each built-in problem, and for any ``module:attribute``.
+
+    ``command_of`` makes it.
+    """
+
+    def __init__(
+        self, *arguments: Any, command_of: Callable[[ProblemSource], click.Command], **options: Any
+    ) -> None:
+        super().__init__(*arguments, **options)
+        self.command_of = command_of
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(BUILT_IN)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        return _compare_command(ProblemSource.find(cmd_name))
+        return self.command_of(ProblemSource.find(cmd_name))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -62,23 +84,7 @@ class _Problems(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@equipoise.command(cls=_Problems, subcommand_metavar="PROBLEM [OPTIONS]")
-def compare() -> None:
-    """Train methods side by side on a problem, and say which serves it best.
-
-    PROBLEM is a built-in problem, or one of your own as module:attribute. Its options:
-    equipoise compare PROBLEM --help.
-
-    What is finished is kept: stop with Ctrl-C, give the same command again, and it goes on.
-    """
-
-
-_COMMON = [
-    click.Option(
-        ["--methods"],
-        metavar="A,B,…",
-        help="Methods, by the names of `equipoise methods`; by default " + ", ".join(DEFAULT) + ".",
-    ),
+_TRAINING = [
     click.Option(
         ["--seeds"],
         type=click.IntRange(1),
@@ -89,12 +95,21 @@ _COMMON = [
     click.Option(["--steps"], type=click.IntRange(1), help="Optimizer steps of a run."),
     click.Option(["--batch-size"], type=click.IntRange(1), help="Samples in a batch."),
     click.Option(["--lr"], type=click.FloatRange(0, min_open=True), help="Learning rate."),
+    click.Option(["--device"], default="cpu", show_default=True, help="Where to train."),
+]
+
+_COMPARE = [
+    click.Option(
+        ["--methods"],
+        metavar="A,B,…",
+        help="Methods, by the names of `equipoise methods`; by default " + ", ".join(DEFAULT) + ".",
+    ),
+    *_TRAINING,
     click.Option(
         ["--single-task"],
         is_flag=True,
         help="Also learn each task alone, and measure the methods against that (Δm).",
     ),
-    click.Option(["--device"], default="cpu", show_default=True, help="Where to train."),
     click.Option(
         ["--out"],
         type=click.Path(path_type=Path),
@@ -115,24 +130,82 @@ _COMMON = [
     ),
 ]
 
+_AUDIT = [
+    click.Option(
+        ["--method"],
+        default="slgate",
+        show_default=True,
+        help="What to train with: a weighting of samples that asks for held-out ones.",
+    ),
+    *_TRAINING,
+    click.Option(
+        ["--out"],
+        type=click.Path(path_type=Path),
+        default="audit.csv",
+        show_default=True,
+        metavar="FILE",
+        help="The file to write, not there yet.",
+    ),
+]
 
-def _compare_command(source: ProblemSource) -> click.Command:
+
+def _command(
+    source: ProblemSource, options: Sequence[click.Option], act: Callable[..., None]
+) -> click.Command:
+    """The command that makes the problem of its own options, and acts with the others."""
     own = source.options()
-    taken = {option.name for option in own} & {option.name for option in _COMMON}
+    taken = {option.name for option in own} & {option.name for option in options}
     if taken:
-        raise UserError(f"{source.name} has a parameter that compare has too: {sorted(taken)[0]}")
+        name = sorted(map(str, taken))[0]
+        raise UserError(f"{source.name} has a parameter that the command has too: {name}")
 
     def run(**values: Any) -> None:
-        common = {option.name: values.pop(option.name) for option in _COMMON}
-        _compare(source, values, **common)
+        others = {option.name: values.pop(str(option.name)) for option in options}
+        act(source, values, **others)
 
     return click.Command(
         source.name,
         callback=run,
-        params=[*own, *_COMMON],
+        params=[*own, *options],
         help=source.description(),
         context_settings=_HELP,
     )
+
+
+@equipoise.command(
+    cls=_Problems,
+    command_of=lambda source: _command(source, _COMPARE, _compare),
+    subcommand_metavar="PROBLEM [OPTIONS]",
+)
+def compare() -> None:
+    """Train methods side by side on a problem, and say which serves it best.
+
+    PROBLEM is a built-in problem, or one of your own as module:attribute. Its options:
+    equipoise compare PROBLEM --help.
+
+    What is finished is kept: stop with Ctrl-C, give the same command again, and it goes on.
+    """
+
+
+@equipoise.command(
+    cls=_Problems,
+    command_of=lambda source: _command(source, _AUDIT, _audit),
+    subcommand_metavar="PROBLEM [OPTIONS]",
+)
+def audit() -> None:
+    """Find training labels that are likely to be wrong, and list the most suspicious first.
+
+    PROBLEM is as for compare, with a main task and samples held out, and has the same options:
+    equipoise audit PROBLEM --help.
+
+    Suspicious is a label on which training makes the main task worse on held-out samples: its
+    alignment, a mean over the training and all seeds, is negative. In the file that is written,
+    sample counts from 0 in the training part; row, where there is one, from 1 in your own file
+    without its header.
+
+    Labels of other tasks can be right and yet harm the main task: to find wrong labels of a task,
+    make it the main one, and look at its labels only.
+    """
 
 
 def _compare(
@@ -155,13 +228,8 @@ def _compare(
     problem = source.make(values)
     chosen = [name.strip() for name in methods.split(",")] if methods else default_methods(problem)
     chosen = check_methods(chosen, problem)
-    usual = problem.recipe
-    recipe = replace(
-        usual,
-        steps=steps or usual.steps,
-        batch_size=batch_size or usual.batch_size,
-        lr=lr or usual.lr,
-    )
+    recipe = _recipe(problem, steps, batch_size, lr)
+    check_memory(problem, chosen, recipe, place)
     check_predictions(source.name, problem, predict, predictions)
     study = _study(source, values, problem, recipe)
     folder = out or Path("results") / re.sub(r"[^\w.-]", "-", source.name)
@@ -170,16 +238,8 @@ def _compare(
         check_networks(folder)
     for name, text in problem.files.items():
         write_text(folder / name, text)
-
-    console.print(
-        f"{source.name}: {len(problem.tasks)} tasks, {len(problem.train):,} samples to train on, "
-        f"{len(problem.validation):,} to choose on, {len(problem.test):,} to test; "
-        f"{len(chosen)} methods, {seeds} seeds, {recipe.steps:,} steps of {recipe.batch_size:,}"
-    )
-    if problem.main is not None:
-        console.print(f"main task: {problem.main}; its {problem.objective} decides", markup=False)
-    for note in problem.notes:
-        console.print(f"note: {note}", markup=False)
+    write_corrupted(folder, problem)
+    _say_what_is_trained(console, study, problem, f"{len(chosen)} methods, {seeds} seeds")
     jobs = jobs_of(chosen, seeds, len(problem.tasks) if single_task else 0)
     try:
         with Progress(console, study, recipe.steps, len(jobs)) as progress:
@@ -198,10 +258,69 @@ def _compare(
         console.print(said, markup=False)
 
 
+def _audit(
+    source: ProblemSource,
+    values: dict[str, Any],
+    *,
+    method: str,
+    seeds: int,
+    steps: int | None,
+    batch_size: int | None,
+    lr: float | None,
+    device: str,
+    out: Path,
+) -> None:
+    console = plain_console()
+    place = _device(device)
+    problem = source.make(values)
+    name = check_audit(method, problem)
+    recipe = _recipe(problem, steps, batch_size, lr)
+    check_memory(problem, [name], recipe, place)
+    check_free("--out", out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    study = _study(source, values, problem, recipe)
+    _say_what_is_trained(console, study, problem, f"{name}, {seeds} seeds")
+    with Progress(console, study, recipe.steps, seeds) as progress:
+        table = audit_table(problem, name, recipe, seeds, place, progress)
+    check_free("--out", out)
+    write_text(out, table.to_csv(index=False))
+    assert problem.main is not None
+    for line in findings(table, problem.main):
+        console.print(line, markup=False)
+    console.print(f"labels: {out}", markup=False)
+
+
+def _recipe(
+    problem: Problem, steps: int | None, batch_size: int | None, lr: float | None
+) -> Recipe:
+    usual = problem.recipe
+    return replace(
+        usual,
+        steps=steps or usual.steps,
+        batch_size=batch_size or usual.batch_size,
+        lr=lr or usual.lr,
+    )
+
+
+def _say_what_is_trained(console: Console, study: Study, problem: Problem, runs: str) -> None:
+    steps, batch_size = study.recipe["steps"], study.recipe["batch_size"]
+    console.print(
+        f"{study.problem}: {len(problem.tasks)} tasks, {len(problem.train):,} samples to train "
+        f"on, {len(problem.validation):,} to choose on, {len(problem.test):,} to test; "
+        f"{runs}, {steps:,} steps of {batch_size:,}"
+    )
+    if problem.main is not None:
+        console.print(f"main task: {problem.main}; its {problem.objective} decides", markup=False)
+    for note in problem.notes:
+        console.print(f"note: {note}", markup=False)
+
+
 def _finish(folder: Path, study: Study) -> Summary:
     console = plain_console()
     summary = write_results(folder, study)
     console.print(summary_table(summary, console.width))
+    for line in detection_lines(summary):
+        console.print(line, markup=False)
     console.print(verdict(summary), markup=False)
     console.print(f"page: {folder / 'report.html'}")
     return summary
@@ -243,7 +362,8 @@ def report(folder: Path) -> None:
 def methods() -> None:
     """List the methods: what each is, costs and needs."""
     console = plain_console()
-    for name, kind in WEIGHTINGS.items():
+    kinds: dict[str, type[TaskWeighting | SampleWeighting]] = {**WEIGHTINGS, **SAMPLE_WEIGHTINGS}
+    for name, kind in kinds.items():
         console.print(f"[bold]{name}[/]  {_first_line(kind)}")
         console.print(f"    extra passes: {kind.passes}; needs: {kind.needs}; from: {kind.source}")
     console.print(f"[bold]{IDEAL}[/]  The best constant weights, on a problem that knows them.")

@@ -14,7 +14,7 @@ from rich.text import Text
 from equipoise.study.results import Run, Study, named
 from equipoise.study.runner import Job
 from equipoise.study.statistics import Summary
-from equipoise.study.tables import DIVERGED, results_table
+from equipoise.study.tables import DIVERGED, detection_table, results_table
 
 WIDE = 120
 """Columns of a terminal from which on all metrics have room."""
@@ -104,3 +104,13 @@ def summary_table(summary: Summary, width: int) -> Table:
         styled = [Text(cell.text, "bold" if cell.best else "") for cell in cells]
         table.add_row(name, *(styled[index] for index in shown))
     return table
+
+
+def detection_lines(summary: Summary) -> list[str]:
+    """For each method that weighs samples how well it tells wrong labels, if any are known."""
+    _, rows = detection_table(summary)
+    return [
+        f"{name}: area under the ROC curve of its weights as a detector of clean training labels: "
+        f"{cell.text}"
+        for name, (cell,) in rows
+    ]

@@ -20,7 +20,7 @@ import pickle
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ import pandas as pd
 import torch
 
 from equipoise.errors import UserError
-from equipoise.problems.problem import OVERALL
+from equipoise.problems.problem import OVERALL, Problem
 
 Array = npt.NDArray[np.float32]
 
@@ -39,6 +39,8 @@ NETWORK = "network.pt"
 """In the folder of a run: the state of its network."""
 SAMPLES = "samples.npz"
 """In the folder of a run: what became of the training samples."""
+CORRUPTED = "corrupted.csv"
+"""In the folder of a study: training labels that are known to be wrong."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,9 @@ class Run:
     """The state of the network of ``selected_step``, if it is to be kept; not read back."""
     samples: Samples | None = field(default=None, compare=False, repr=False)
     """What became of the training samples, for a weighting of samples."""
+    corrupted: npt.NDArray[np.bool_] | None = field(default=None, compare=False, repr=False)
+    """With ``samples``, which labels are known to be wrong, ``(samples, tasks)``. All runs of a
+    study have the same, which is kept once, in its folder."""
 
 
 def open_study(out: Path, study: Study) -> None:
@@ -187,7 +192,7 @@ def write_run(folder: Path, run: Run) -> None:
             torch.save(run.network, aside / NETWORK)
         if run.samples is not None:
             np.savez_compressed(aside / SAMPLES, allow_pickle=False, **vars(run.samples))
-        arrays = ("history", "network", "samples")
+        arrays = ("history", "network", "samples", "corrupted")
         facts = {name: value for name, value in vars(run).items() if name not in arrays}
         (aside / "run.json").write_text(_json(facts), encoding="utf-8")
         aside.chmod(0o755)
@@ -214,7 +219,41 @@ def read_run(folder: Path) -> Run:
 
 def read_runs(out: Path) -> list[Run]:
     """All finished runs of a folder, in the order of their names."""
-    return [read_run(folder) for folder in run_folders(out)]
+    runs = [read_run(folder) for folder in run_folders(out)]
+    samples = next((len(run.samples.alignments) for run in runs if run.samples is not None), 0)
+    corrupted = read_corrupted(out, samples) if samples else None
+    return [run if run.samples is None else replace(run, corrupted=corrupted) for run in runs]
+
+
+def write_corrupted(out: Path, problem: Problem) -> None:
+    """Write which training labels are known to be wrong, where the problem knows of any."""
+    if problem.corrupted is None:
+        return
+    samples, tasks = np.nonzero(problem.corrupted.numpy())
+    table = pd.DataFrame({"sample": samples, "task": np.array(problem.tasks, object)[tasks]})
+    write_text(out / CORRUPTED, table.to_csv(index=False))
+
+
+def read_corrupted(out: Path, samples: int) -> npt.NDArray[np.bool_] | None:
+    """Which training labels are known to be wrong, ``(samples, tasks)``; ``None`` if none are.
+
+    Raises:
+        UserError: if the file cannot be read, or is of another study.
+    """
+    path = out / CORRUPTED
+    if not path.exists():
+        return None
+    tasks = read_study(out).tasks
+    corrupted = np.zeros((samples, len(tasks)), bool)
+    try:
+        table = pd.read_csv(path, dtype={"sample": int, "task": str}, keep_default_na=False)
+        corrupted[table["sample"], [tasks.index(task) for task in table["task"]]] = True
+    except (ValueError, KeyError, IndexError) as error:
+        raise UserError(
+            f"{path} cannot be read ({error}): delete it, and the command that made the study "
+            "writes it anew"
+        ) from error
+    return corrupted if corrupted.any() else None
 
 
 def read_network(folder: Path) -> dict[str, torch.Tensor]:

@@ -17,6 +17,7 @@ import pandas as pd
 from scipy import stats
 
 from equipoise.problems.problem import OVERALL
+from equipoise.study.detection import separation
 from equipoise.study.results import Run, Study, metrics_table, named
 
 REFERENCE = "constant"
@@ -66,6 +67,10 @@ class MethodSummary:
     """How much better than single-task networks over all tasks, in percent; ``None`` if there are
     none."""
     seconds_per_step: float
+    detection: Interval | None
+    """Area under the ROC curve of the weights at the end as a detector of clean training labels,
+    see :func:`~equipoise.study.detection.separation`. ``None`` for a method that does not weigh
+    samples, or where no label is known to be wrong."""
 
     @property
     def beyond_noise(self) -> bool:
@@ -297,7 +302,19 @@ def _method_summary(
         p_value=_paired_p_value(pairs),
         delta_m=None if gains is None else mean_interval(gains.tolist()),
         seconds_per_step=mean_interval([float(np.median(time)) for time in times]).mean,
+        detection=_detection(runs),
     )
+
+
+def _detection(runs: Sequence[Run]) -> Interval | None:
+    areas = [
+        math.nan
+        if run.diverged_at is not None
+        else separation(run.samples.weights[-1], run.corrupted)
+        for run in runs
+        if run.samples is not None and run.corrupted is not None
+    ]
+    return mean_interval(areas) if areas else None
 
 
 def _by_seed(runs: Sequence[Run], metric: str, task: str) -> dict[int, float]:

@@ -69,6 +69,17 @@ def results_table(summary: Summary) -> Grid:
     ]
 
 
+def detection_table(summary: Summary) -> Grid:
+    """How well the weights of each method that weighs samples tell clean labels from wrong ones."""
+    found = [(row, row.detection) for row in summary.methods if row.detection is not None]
+    best = _best([row.method for row, _ in found], [area.mean for _, area in found], "max")
+    rows = [
+        (row.method, [Cell("diverged" if row.diverged else str(area), mark)])
+        for (row, area), mark in zip(found, best, strict=True)
+    ]
+    return [f"area under the ROC curve{ARROWS['max']}"], rows
+
+
 def _difference(row: MethodSummary) -> str:
     if row.method == REFERENCE:
         return "reference"

@@ -1,0 +1,154 @@
+"""Which training labels are suspicious: training on them makes the main task worse elsewhere."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+from equipoise.errors import UserError
+from equipoise.problems.problem import Problem, Recipe
+from equipoise.sample.base import HeldOutWeighting
+from equipoise.study.methods import SAMPLE_WEIGHTINGS, check_methods, make_weighting
+from equipoise.study.runner import Job, Watcher
+from equipoise.study.train import train
+
+FIRST = 10
+"""Of the most suspicious labels, how many are said."""
+
+
+def check_audit(method: str, problem: Problem) -> str:
+    """The method by its proper name.
+
+    Raises:
+        UserError: if it is none that an audit can train with, or not on this problem.
+    """
+    (name,) = check_methods([method], problem)
+    if not issubclass(SAMPLE_WEIGHTINGS.get(name, object), HeldOutWeighting):
+        raise UserError(
+            f"--method: {name} does not align samples with held-out ones; use slgate or slgrad"
+        )
+    return name
+
+
+def check_free(option: str, path: Path) -> None:
+    """Raise a :class:`UserError` if the file that an option names is there already."""
+    if path.exists():
+        raise UserError(f"{option}: there is {path} already; delete it or give another file")
+
+
+def audit_table(
+    problem: Problem,
+    method: str,
+    recipe: Recipe,
+    seeds: int,
+    device: torch.device,
+    watcher: Watcher,
+) -> pd.DataFrame:
+    """Every label that was trained on, the most suspicious first.
+
+    Args:
+        problem: whose training labels are looked at.
+        method: a weighting of samples that asks for held-out ones, by its proper name.
+        recipe: how to train.
+        seeds: number of runs.
+        device: where to train.
+        watcher: who is told how it goes.
+
+    Returns:
+        Columns ``sample`` (in the training part, from 0), ``task``, ``alignment`` (mean over steps
+        and seeds, in units of the root mean square of batch and task; negative where the label
+        harms) and ``rank`` (1 for the most negative); ``row`` if the problem knows that of the
+        user's file, and ``corrupted``, 0 or 1, if it knows which labels are wrong.
+
+    Raises:
+        UserError: if a run diverges.
+    """
+    alignment = _mean_alignments(problem, method, recipe, seeds, device, watcher)
+    samples, tasks = np.nonzero(~np.isnan(alignment))
+    table = pd.DataFrame(
+        {
+            "sample": samples,
+            "task": np.array(problem.tasks, object)[tasks],
+            "alignment": alignment[samples, tasks],
+        }
+    )
+    table["rank"] = table["alignment"].rank(method="first").astype(int)
+    if problem.rows is not None:
+        table["row"] = np.asarray(problem.rows)[samples]
+    if problem.corrupted is not None:
+        table["corrupted"] = problem.corrupted.numpy()[samples, tasks].astype(int)
+    return table.sort_values("rank", ignore_index=True)
+
+
+def findings(table: pd.DataFrame, main: str) -> list[str]:
+    """Lines that say what :func:`audit_table` found, and how well where wrong labels are known.
+
+    That is said of all tasks and of the main task alone, as labels of the others can be right and
+    yet harm it.
+    """
+    counted = (
+        f"{len(table):,} labels of {table['sample'].nunique():,} training samples, of which "
+        f"{(table['alignment'] < 0).sum():,} have a negative alignment"
+    )
+    parts = {"all tasks": table, main: table[table["task"] == main]}
+    return [counted, *(line for name, part in parts.items() for line in _found(name, part))]
+
+
+def _found(name: str, table: pd.DataFrame) -> list[str]:
+    place = "row" if "row" in table else "sample"
+    first = [
+        f"{each[place]} {each['task']} ({each['alignment']:.2f})"
+        for each in table.head(FIRST).to_dict("records")
+    ]
+    suspicious = f"{name}: most suspicious, by {place}, task and alignment: {', '.join(first)}"
+    if "corrupted" not in table or table["corrupted"].nunique() < 2:
+        return [suspicious]
+    wrong = table["corrupted"]
+    number = int(wrong.sum())
+    area = roc_auc_score(wrong, -table["alignment"])
+    return [
+        suspicious,
+        f"{name}: of the {number:,} most suspicious labels {wrong.head(number).mean():.1%} are "
+        f"among the {number:,} known to be wrong, {wrong.mean():.1%} by chance; area under the ROC "
+        f"curve of the alignment {area:.3f}, 0.5 by chance",
+    ]
+
+
+def _mean_alignments(
+    problem: Problem,
+    method: str,
+    recipe: Recipe,
+    seeds: int,
+    device: torch.device,
+    watcher: Watcher,
+) -> NDArray[np.float64]:
+    """Means over the seeds, ``(samples, tasks)``; NaN where no run had a label."""
+    total, runs = np.zeros((2, len(problem.train), len(problem.tasks)))
+    for seed in range(seeds):
+        job = Job(method, seed)
+        run = train(
+            problem,
+            partial(make_weighting, method, problem, seed),
+            seed=seed,
+            recipe=recipe,
+            device=device,
+            method=method,
+            on_step=watcher.started(job, method),
+        )
+        watcher.finished(job, method, run, trained=True)
+        if run.diverged_at is not None:
+            raise UserError(
+                f"training diverged at step {run.diverged_at:,}, so it does not tell which labels "
+                "are wrong: give a smaller --lr"
+            )
+        assert run.samples is not None
+        seen = ~np.isnan(run.samples.alignments)
+        total += np.where(seen, run.samples.alignments, 0)
+        runs += seen
+    return total / np.where(runs, runs, np.nan)
