@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from equipoise.errors import UserError
-from equipoise.problems.heldout import hold_out
+from equipoise.problems.heldout import hold_out, hold_out_groups
 
 ROWS = np.random.default_rng(0).permutation(1_000)[:200]
 
@@ -36,3 +36,18 @@ def test_a_share_outside_is_refused(share):
 def test_an_empty_part_is_refused(share, what):
     with pytest.raises(UserError, match=what):
         hold_out(ROWS, share, 0)
+
+
+def test_groups_are_held_out_whole_and_only_what_is_useful():
+    random = np.random.default_rng(1)
+    groups = random.integers(0, 100, 1_000)
+    useful = random.random(1_000) < 0.3
+    train, held_out = hold_out_groups(ROWS, groups, useful, 0.25, 0)
+    assert not set(groups[train]) & set(groups[held_out])
+    assert useful[held_out].all()
+    candidates = set(groups[ROWS][useful[ROWS]])
+    assert len(set(groups[held_out])) == round(0.25 * len(candidates))
+    # Rows of such a group that tell nothing are neither trained on nor held out.
+    lost = set(ROWS) - set(train) - set(held_out)
+    assert set(groups[list(lost)]) <= set(groups[held_out])
+    assert not useful[list(lost)].any()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from equipoise.errors import UserError
 from equipoise.problems.splits import Rows
@@ -20,8 +23,36 @@ def hold_out(train: Rows, share: float, seed: int) -> tuple[Rows, Rows]:
     if not 0 < size < len(train):
         raise UserError(
             f"--held-out {share} of {len(train):,} training samples leaves none to "
-            f"{'train on' if size else 'hold out'}; give another share"
+            f"{'train on' if size else 'hold out'}; give another share, or 0 to hold out none"
         )
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed)).numpy()
     chosen = order < size
     return train[~chosen], train[chosen]
+
+
+def hold_out_groups(
+    train: Rows, groups: NDArray[np.int64], useful: NDArray[np.bool_], share: float, seed: int
+) -> tuple[Rows, Rows]:
+    """The same by whole groups: a share of those that hold a useful row, and of it those rows.
+
+    Args:
+        train: indices of rows.
+        groups: the group of every row.
+        useful: whether a row tells anything, such as by a label of the main task.
+        share: of the groups.
+        seed: of the choice.
+
+    Raises:
+        UserError: as :func:`hold_out`.
+    """
+    _, chosen = hold_out(np.unique(groups[train][useful[train]]), share, seed)
+    held = np.isin(groups[train], chosen)
+    return train[~held], train[held & useful[train]]
+
+
+def labelled_in(labels: pd.DataFrame, main: str | None) -> NDArray[np.bool_]:
+    """Which rows have a label of the main task: none, if there is no such task."""
+    if main not in labels:
+        return np.zeros(len(labels), bool)
+    present: NDArray[np.bool_] = labels[main].notna().to_numpy()
+    return present

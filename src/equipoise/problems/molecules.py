@@ -22,7 +22,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from equipoise.errors import UserError
 from equipoise.problems.columns import check_column, kind_of, read_labels, read_table, some, varied
-from equipoise.problems.heldout import hold_out
+from equipoise.problems.heldout import hold_out_groups, labelled_in
 from equipoise.problems.problem import OVERALL, Data, Metrics, Problem, Recipe
 from equipoise.problems.samples import samples_of
 from equipoise.problems.scores import Score, score_of
@@ -80,7 +80,8 @@ def molecules(
     the same molecule, by canonical SMILES, are always in the same part; with --split scaffold so
     are all molecules of a scaffold, the ring systems and what links them, which is harder and
     nearer to the search for new compounds. Scaffolds of more than a twentieth of a file are trained
-    on as far as possible. With --main a share of the training part is held out in the same way.
+    on as far as possible. With --main a share of the training part is held out in the
+    same way: rows with a label of the main task.
 
     Binary labels: cross-entropy; a label of class c of a task weighs n / (2 n_c) with
     the task's n labels in the training part, so that both classes weigh the same and the mean over
@@ -129,10 +130,9 @@ def molecules(
     if not len(train) or not len(validation):
         raise UserError(f"{data} has too few scaffolds to split by; use --split random")
     own = train[:0]
-    if main is not None and held_out:
-        _, chosen = hold_out(np.unique(groups[train]), held_out, split_seed)
-        held = np.isin(groups[train], chosen)
-        train, own = train[~held], train[held]
+    useful = labelled_in(labels, main)
+    if held_out and useful[train].any():
+        train, own = hold_out_groups(train, groups, useful, held_out, split_seed)
     learnable = varied(labels.iloc[train])
     if not learnable.any():
         raise UserError(

@@ -16,7 +16,7 @@ from torch import nn
 from equipoise.errors import UserError, near_match
 from equipoise.problems.columns import as_times, check_column, read_table, some
 from equipoise.problems.features import choose_features, fit_encoder
-from equipoise.problems.heldout import hold_out
+from equipoise.problems.heldout import hold_out_groups, labelled_in
 from equipoise.problems.kinds import (
     GOALS,
     IN_UNITS,
@@ -24,6 +24,7 @@ from equipoise.problems.kinds import (
     losses,
     predictions,
 )
+from equipoise.problems.memory import check_labels
 from equipoise.problems.problem import OVERALL, Data, Metrics, Problem, Recipe
 from equipoise.problems.samples import samples_of
 from equipoise.problems.scores import score_of
@@ -77,7 +78,8 @@ def table(
     A tenth of the rows each is held out for validation and for the test: at random, with the same
     share of each class as far as classes have the rows for it, or by --group or by --time. Use
     these where rows are not independent, or the test is easier than what the network is for. With
-    --main a share of the training part is held out too, whole groups where there are any.
+    --main a share of the training part is held out too, whole groups where there are any: rows
+    with a label of the main task.
 
     A task's score is R² (regression), the area under the ROC curve (binary), or the mean recall of
     the classes (multiclass); NaN where the part has one value of it only. The mean of those defined
@@ -108,12 +110,15 @@ def table(
         raise UserError(
             f"{len(frame)} rows of {data} have a label of --targets, and {LEAST} are needed"
         )
+    check_labels(len(frame), len(targets), str(data))
     found = read_targets(frame, targets, kinds, data)
     chosen = choose_features(frame, features, categorical, {*targets, *leave_out, *places}, data)
     train, validation, test = _split(frame, found, group, time, split_seed, data)
     own = train[:0]
-    if main is not None and held_out:
-        train, own = _hold_out(train, frame, group, held_out, split_seed)
+    useful = labelled_in(frame, main)
+    if held_out and useful[train].any():
+        groups = np.arange(len(frame)) if group is None else pd.factorize(frame[group])[0]
+        train, own = hold_out_groups(train, groups, useful, held_out, split_seed)
     learned = _learnable(found, train, data)
     unlearnable = [target.name for target in found if target not in learned]
     if main in unlearnable:
@@ -271,16 +276,6 @@ def _split(
             "one, to split into training, validation and test"
         )
     return parts
-
-
-def _hold_out(
-    train: Rows, frame: pd.DataFrame, group: str | None, share: float, seed: int
-) -> tuple[Rows, Rows]:
-    """The rows left to train on and those held out, whole groups where there are any."""
-    groups = np.arange(len(frame)) if group is None else pd.factorize(frame[group])[0]
-    _, own = hold_out(np.unique(groups[train]), share, seed)
-    held = np.isin(groups[train], own)
-    return train[~held], train[held]
 
 
 def _strata_of(target: Target) -> NDArray[np.int64]:

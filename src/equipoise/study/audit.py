@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -36,12 +35,6 @@ def check_audit(method: str, problem: Problem) -> str:
     return name
 
 
-def check_free(option: str, path: Path) -> None:
-    """Raise a :class:`UserError` if the file that an option names is there already."""
-    if path.exists():
-        raise UserError(f"{option}: there is {path} already; delete it or give another file")
-
-
 def audit_table(
     problem: Problem,
     method: str,
@@ -50,7 +43,9 @@ def audit_table(
     device: torch.device,
     watcher: Watcher,
 ) -> pd.DataFrame:
-    """Every label that was trained on, the most suspicious first.
+    """Every label that was trained on: the main task's first, of a task the most suspicious first.
+
+    Labels of another task can be right and yet harm the main one, so tasks are ranked apart.
 
     Args:
         problem: whose training labels are looked at.
@@ -63,8 +58,8 @@ def audit_table(
     Returns:
         Columns ``sample`` (in the training part, from 0), ``task``, ``alignment`` (mean over steps
         and seeds, in units of the root mean square of batch and task; negative where the label
-        harms) and ``rank`` (1 for the most negative); ``row`` if the problem knows that of the
-        user's file, and ``corrupted``, 0 or 1, if it knows which labels are wrong.
+        harms) and ``rank`` (within the task, 1 for the most negative); ``row`` if the problem knows
+        that of the user's file, and ``corrupted``, 0 or 1, if it knows which labels are wrong.
 
     Raises:
         UserError: if a run diverges.
@@ -78,35 +73,38 @@ def audit_table(
             "alignment": alignment[samples, tasks],
         }
     )
-    table["rank"] = table["alignment"].rank(method="first").astype(int)
+    table["rank"] = table.groupby("task")["alignment"].rank(method="first").astype(int)
     if problem.rows is not None:
         table["row"] = np.asarray(problem.rows)[samples]
     if problem.corrupted is not None:
         table["corrupted"] = problem.corrupted.numpy()[samples, tasks].astype(int)
-    return table.sort_values("rank", ignore_index=True)
+    order = [problem.main, *(task for task in problem.tasks if task != problem.main)]
+    place = table["task"].map({task: number for number, task in enumerate(order)})
+    return table.iloc[np.lexsort((table["rank"], place))].reset_index(drop=True)
 
 
-def findings(table: pd.DataFrame, main: str) -> list[str]:
+def findings(table: pd.DataFrame) -> list[str]:
     """Lines that say what :func:`audit_table` found, and how well where wrong labels are known.
 
-    That is said of all tasks and of the main task alone, as labels of the others can be right and
-    yet harm it.
+    They are of the main task, and of those others that have labels known to be wrong.
     """
     counted = (
         f"{len(table):,} labels of {table['sample'].nunique():,} training samples, of which "
         f"{(table['alignment'] < 0).sum():,} have a negative alignment"
     )
-    parts = {"all tasks": table, main: table[table["task"] == main]}
-    return [counted, *(line for name, part in parts.items() for line in _found(name, part))]
+    main, *others = table["task"].unique()
+    wrong = set(table["task"][table["corrupted"] > 0]) if "corrupted" in table else set()
+    shown = [main, *(task for task in others if task in wrong)]
+    parts = ((name, table[table["task"] == name]) for name in shown)
+    return [counted, *(line for name, part in parts for line in _found(name, part))]
 
 
 def _found(name: str, table: pd.DataFrame) -> list[str]:
     place = "row" if "row" in table else "sample"
     first = [
-        f"{each[place]} {each['task']} ({each['alignment']:.2f})"
-        for each in table.head(FIRST).to_dict("records")
+        f"{each[place]} ({each['alignment']:.2f})" for each in table.head(FIRST).to_dict("records")
     ]
-    suspicious = f"{name}: most suspicious, by {place}, task and alignment: {', '.join(first)}"
+    suspicious = f"{name}: most suspicious, by {place} and alignment: {', '.join(first)}"
     if "corrupted" not in table or table["corrupted"].nunique() < 2:
         return [suspicious]
     wrong = table["corrupted"]

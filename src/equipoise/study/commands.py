@@ -18,7 +18,7 @@ from equipoise.errors import UserError, near_match
 from equipoise.problems import BUILT_IN
 from equipoise.problems.problem import Problem, Recipe
 from equipoise.sample.base import SampleWeighting
-from equipoise.study.audit import audit_table, check_audit, check_free, findings
+from equipoise.study.audit import audit_table, check_audit, findings
 from equipoise.study.console import Progress, detection_lines, plain_console, summary_table
 from equipoise.study.memory import check_memory
 from equipoise.study.methods import (
@@ -33,6 +33,7 @@ from equipoise.study.options import ProblemSource
 from equipoise.study.predictions import check_networks, check_predictions, write_predictions
 from equipoise.study.results import (
     Study,
+    check_free,
     open_study,
     read_study,
     write_corrupted,
@@ -203,8 +204,8 @@ def audit() -> None:
     sample counts from 0 in the training part; row, where there is one, from 1 in your own file
     without its header.
 
-    Labels of other tasks can be right and yet harm the main task: to find wrong labels of a task,
-    make it the main one, and look at its labels only.
+    Labels of other tasks can be right and yet harm the main task, so each task is ranked by itself:
+    to find wrong labels of a task, make it the main one.
     """
 
 
@@ -284,8 +285,7 @@ def _audit(
         table = audit_table(problem, name, recipe, seeds, place, progress)
     check_free("--out", out)
     write_text(out, table.to_csv(index=False))
-    assert problem.main is not None
-    for line in findings(table, problem.main):
+    for line in findings(table):
         console.print(line, markup=False)
     console.print(f"labels: {out}", markup=False)
 

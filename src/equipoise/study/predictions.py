@@ -12,6 +12,7 @@ from equipoise.errors import UserError
 from equipoise.problems.problem import Problem
 from equipoise.study.results import (
     NETWORK,
+    check_free,
     read_network,
     read_runs,
     run_folder,
@@ -45,7 +46,7 @@ def check_predictions(name: str, problem: Problem, samples: Path | None, path: P
             f"{name} cannot predict new samples, as it has no predict: leave out --predict and "
             "--predictions"
         )
-    _check_free(path)
+    check_free("--predictions", path)
     _predict(problem, samples, [problem.network()])
     path.parent.mkdir(parents=True, exist_ok=True)
 
@@ -91,15 +92,10 @@ def write_predictions(
         if run.method == method
     ]
     text = _predict(problem, samples, networks)
-    _check_free(path)
+    check_free("--predictions", path)
     write_text(path, text)
     runs = "the run" if len(networks) == 1 else f"the {len(networks)} runs"
     return f"predictions: {path}, by {runs} of {method}"
-
-
-def _check_free(path: Path) -> None:
-    if path.exists():
-        raise UserError(f"--predictions: there is {path} already; delete it or give another file")
 
 
 def _predict(problem: Problem, samples: Path, networks: Sequence[nn.Module]) -> str:

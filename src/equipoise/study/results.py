@@ -293,6 +293,12 @@ def named(metric: str, task: str) -> str:
     return metric if task == OVERALL else f"{metric} of {task}"
 
 
+def check_free(option: str, path: Path) -> None:
+    """Raise a :class:`UserError` if the file that an option names is there already."""
+    if path.exists():
+        raise UserError(f"{option}: there is {path} already; delete it or give another file")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     handle, aside = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
