@@ -1,4 +1,4 @@
-"""The command line: ``equipoise compare|methods|problems|report``."""
+"""The command line: ``equipoise compare|audit|methods|problems|report``."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from torch.nn.functional import one_hot
 
 import equipoise
 from equipoise import Step, sample
-from equipoise.sample.base import HeldOutWeighting
+from equipoise.sample.heldout import HeldOutWeighting
 
 METHODS = [getattr(sample, name) for name in sample.__all__]
 HELD_OUT = [method for method in METHODS if issubclass(method, HeldOutWeighting)]

@@ -9,7 +9,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from equipoise import sample
-from equipoise.sample.base import HeldOutWeighting
+from equipoise.sample.heldout import HeldOutWeighting
 
 STEPS, BATCH = 4, 12
 
@@ -61,7 +61,7 @@ def work(rank, name, wrapper, options):
     return loop(name, wrapped, trunk, rows, held_rows, **options)
 
 
-def compared(first, second, whole, **tolerance):
+def assert_as_one(first, second, whole, **tolerance):
     for one, two, (weights, task_weights, total) in zip(first, second, whole, strict=True):
         torch.testing.assert_close(torch.cat([one[0], two[0]]), weights, **tolerance)
         assert torch.equal(one[1], two[1])
@@ -75,7 +75,7 @@ def test_distributed_data_parallel(name, tmp_path):
     model = network()
     whole = loop(name, model, model[0], everything, everything)
     first, second = on_two_processes(work, tmp_path, name, "ddp", {})
-    compared(first, second, whole, rtol=1e-4, atol=1e-6)
+    assert_as_one(first, second, whole, rtol=1e-4, atol=1e-6)
 
 
 def test_look_ahead_in_distributed_data_parallel(tmp_path):
@@ -85,7 +85,7 @@ def test_look_ahead_in_distributed_data_parallel(tmp_path):
     # Task means of halves with other counts are no mean of all: here all labels are present.
     whole = loop("SLGrad", model, model[0], everything, everything, **options)
     first, second = on_two_processes(work, tmp_path, "SLGrad", "ddp", options)
-    compared(first, second, whole, rtol=0.05, atol=0.01)
+    assert_as_one(first, second, whole, rtol=0.05, atol=0.01)
 
 
 @pytest.mark.parametrize("name", ["SLGrad", "HydaLearn"])
@@ -94,4 +94,4 @@ def test_sharded_parameters_take_the_difference(name, tmp_path):
     model = network()
     whole = loop(name, model, model[0], everything, everything)
     first, second = on_two_processes(work, tmp_path, name, "fsdp", {})
-    compared(first, second, whole, rtol=2e-2, atol=2e-3)
+    assert_as_one(first, second, whole, rtol=2e-2, atol=2e-3)

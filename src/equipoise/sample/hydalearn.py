@@ -7,7 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from equipoise.sample.base import HeldOutWeighting, by_task
+from equipoise.sample.base import by_task
+from equipoise.sample.heldout import HeldOutWeighting
 
 
 class HydaLearn(HeldOutWeighting):
@@ -22,7 +23,7 @@ class HydaLearn(HeldOutWeighting):
 
     Source: Verboven, Chaudhary, Berrevoets, Ginis and Verbeke, 2020, arXiv 2008.11643.
 
-    The arguments are those of :class:`~equipoise.sample.base.HeldOutWeighting`.
+    The arguments are those of :class:`~equipoise.sample.heldout.HeldOutWeighting`.
 
     Example:
         >>> hydalearn = HydaLearn(losses, model, main="price")  # doctest: +SKIP

@@ -7,7 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from equipoise.sample.base import HeldOutWeighting, normalised
+from equipoise.sample.base import normalised
+from equipoise.sample.heldout import HeldOutWeighting
 
 
 class L2RW(HeldOutWeighting):
@@ -22,7 +23,7 @@ class L2RW(HeldOutWeighting):
 
     Source: Ren, Zeng, Yang and Urtasun, 2018, arXiv 1803.09050.
 
-    The arguments are those of :class:`~equipoise.sample.base.HeldOutWeighting`.
+    The arguments are those of :class:`~equipoise.sample.heldout.HeldOutWeighting`.
 
     Example:
         >>> l2rw = L2RW(losses, model, main="price")  # doctest: +SKIP

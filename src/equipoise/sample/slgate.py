@@ -7,7 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from equipoise.sample.base import HeldOutWeighting, by_task
+from equipoise.sample.base import by_task
+from equipoise.sample.heldout import HeldOutWeighting
 
 
 class SLGate(HeldOutWeighting):
@@ -27,7 +28,7 @@ class SLGate(HeldOutWeighting):
     Source: Equipoise; after SLGrad (arXiv 2306.04519), and the gate that Du et al. put on whole
     tasks (arXiv 1812.02224).
 
-    The arguments are those of :class:`~equipoise.sample.base.HeldOutWeighting`.
+    The arguments are those of :class:`~equipoise.sample.heldout.HeldOutWeighting`.
 
     Example:
         >>> slgate = SLGate(losses, model, main="price", shared=model.trunk)  # doctest: +SKIP

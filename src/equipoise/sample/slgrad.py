@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from equipoise.directional import Engine, Shared, is_sharded, objective_gradient
 from equipoise.errors import positive
 from equipoise.losses import task_losses
-from equipoise.sample.base import HeldOutWeighting, Objective, normalised
+from equipoise.sample.base import normalised
+from equipoise.sample.heldout import HeldOutWeighting, Objective
 from equipoise.step import Step
 
 FALLBACKS = ("zero", "uniform", "main")
@@ -35,7 +36,7 @@ class SLGrad(HeldOutWeighting):
     Source: Grégoire, Chaudhary and Verboven, 2023, arXiv 2306.04519.
 
     Args:
-        losses: see :class:`~equipoise.sample.base.HeldOutWeighting`.
+        losses: see :class:`~equipoise.sample.heldout.HeldOutWeighting`.
         model: see there.
         main: see there.
         shared: see there.

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from equipoise.errors import UserError
 from equipoise.problems.problem import Problem, Recipe
-from equipoise.sample.base import HeldOutWeighting
+from equipoise.sample.heldout import HeldOutWeighting
 from equipoise.study.methods import SAMPLE_WEIGHTINGS, check_methods, make_weighting
 from equipoise.study.runner import Job, Watcher
 from equipoise.study.train import train

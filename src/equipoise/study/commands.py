@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,22 +11,18 @@ from typing import Any
 import click
 import torch
 from rich.console import Console
-from rich.markup import escape
 
 from equipoise.errors import UserError, near_match
 from equipoise.problems import BUILT_IN
 from equipoise.problems.problem import Problem, Recipe
-from equipoise.sample.base import SampleWeighting
 from equipoise.study.audit import audit_table, check_audit, findings
+from equipoise.study.catalogue import list_methods, list_problems
 from equipoise.study.console import Progress, detection_lines, plain_console, summary_table
 from equipoise.study.memory import check_memory
 from equipoise.study.methods import (
     DEFAULT,
-    SAMPLE_WEIGHTINGS,
-    WEIGHTINGS,
     check_methods,
     default_methods,
-    torchjd_methods,
 )
 from equipoise.study.options import ProblemSource
 from equipoise.study.predictions import check_networks, check_predictions, write_predictions
@@ -40,9 +35,8 @@ from equipoise.study.results import (
     write_text,
 )
 from equipoise.study.runner import jobs_of, run_jobs, write_results
-from equipoise.study.statistics import IDEAL, Summary, verdict
+from equipoise.study.statistics import Summary, verdict
 from equipoise.study.train import WEIGHT_ERROR
-from equipoise.task.base import TaskWeighting
 
 _HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -361,40 +355,10 @@ def report(folder: Path) -> None:
 @equipoise.command(context_settings=_HELP)
 def methods() -> None:
     """List the methods: what each is, costs and needs."""
-    console = plain_console()
-    kinds: dict[str, type[TaskWeighting | SampleWeighting]] = {**WEIGHTINGS, **SAMPLE_WEIGHTINGS}
-    for name, kind in kinds.items():
-        console.print(f"[bold]{name}[/]  {_first_line(kind)}")
-        console.print(f"    extra passes: {kind.passes}; needs: {kind.needs}; from: {kind.source}")
-    console.print(f"[bold]{IDEAL}[/]  The best constant weights, on a problem that knows them.")
-    try:
-        peers = torchjd_methods()
-    except UserError as error:
-        console.print(error, markup=False)
-        return
-    for name, peer in peers.items():
-        if peer.left_out is not None:
-            console.print(f"[bold]{name}[/]  left out: {escape(peer.left_out)}")
-            continue
-        console.print(f"[bold]{name}[/]  {escape(peer.summary)}")
-        kind = peer.weighting
-        facts = f"extra passes: {kind.passes}; needs: {kind.needs}; from: {peer.source}"
-        console.print(f"    {facts}", markup=False)
-        if peer.missing is not None:
-            console.print(f"    {peer.missing}", markup=False)
-    console.print(
-        "A weighting in front of an aggregator of gradients: [bold]slaw+torchjd/PCGrad[/]."
-    )
+    list_methods(plain_console())
 
 
 @equipoise.command(context_settings=_HELP)
 def problems() -> None:
     """List the built-in problems."""
-    console = plain_console()
-    for name in BUILT_IN:
-        console.print(f"[bold]{name}[/]  {_first_line(ProblemSource.find(name).made)}")
-    console.print("Options: equipoise compare PROBLEM --help. One of your own: module:attribute.")
-
-
-def _first_line(thing: object) -> str:
-    return (inspect.getdoc(thing) or "").split("\n")[0]
+    list_problems(plain_console())

@@ -12,7 +12,8 @@ from torch import nn
 from equipoise import sample, task
 from equipoise.errors import UserError, near_match
 from equipoise.problems.problem import Problem
-from equipoise.sample.base import HeldOutWeighting, SampleWeighting
+from equipoise.sample.base import SampleWeighting
+from equipoise.sample.heldout import HeldOutWeighting
 from equipoise.step import Step
 from equipoise.study.statistics import IDEAL
 from equipoise.task.base import TaskWeighting

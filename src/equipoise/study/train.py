@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from equipoise.errors import UserError
 from equipoise.problems.problem import OVERALL, Data, Metrics, Problem, Recipe
-from equipoise.sample.base import HeldOutWeighting, SampleWeighting
+from equipoise.sample.base import SampleWeighting
+from equipoise.sample.heldout import HeldOutWeighting
 from equipoise.step import LossFunction, Step
 from equipoise.study.results import History, Run
 from equipoise.study.samples import SampleRecord
