@@ -78,14 +78,20 @@ def test_distributed_data_parallel(name, tmp_path):
     assert_as_one(first, second, whole, rtol=1e-4, atol=1e-6)
 
 
+def test_reverse_engine_in_distributed_data_parallel(tmp_path):
+    everything, options = slice(None), {"engine": "reverse"}
+    model = network()
+    whole = loop("SLGrad", model, model[0], everything, everything)
+    first, second = on_two_processes(work, tmp_path, "SLGrad", "ddp", options)
+    assert_as_one(first, second, whole, rtol=1e-4, atol=1e-6)
+
+
 def test_look_ahead_in_distributed_data_parallel(tmp_path):
     everything, options = slice(None), {"lookahead": 0.1}
     model = network()
-
-    # Task means of halves with other counts are no mean of all: here all labels are present.
     whole = loop("SLGrad", model, model[0], everything, everything, **options)
     first, second = on_two_processes(work, tmp_path, "SLGrad", "ddp", options)
-    assert_as_one(first, second, whole, rtol=0.05, atol=0.01)
+    assert_as_one(first, second, whole, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["SLGrad", "HydaLearn"])

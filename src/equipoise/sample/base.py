@@ -149,17 +149,15 @@ class SampleWeighting(nn.Module):
                 ".eval() first to weigh a validation batch"
             )
         alignments = self._align(step)
-        losses, mask = step.sample_losses
-        mask = torch.ones_like(losses, dtype=torch.bool) if mask is None else mask
+        losses, mask = with_mask(*step.sample_losses)
         alignments = torch.where(mask, alignments.to(torch.float32), 0)
-        weights = self._weigh(alignments, _uniform(mask))
+        weights = self._weigh(alignments, uniform_weights(mask))
         self._last = weights, alignments
         task_weights = summed(weights.sum(0))
         previous = self._task_weights.to(weights.device)
         self._task_weights = torch.where(task_weights.isfinite().all(), task_weights, previous)
         self.steps += 1
-        total = (weights * torch.where(mask, losses, 0)).sum()
-        return total * processes()
+        return weighted_sum(weights, losses, mask)
 
     def reset(self) -> None:
         """Forget everything but the names: as new."""
@@ -294,7 +292,17 @@ def normalised(gains: Tensor, fallback: Tensor | float) -> Tensor:
     return torch.where(total == 0, fallback, gains / total)
 
 
-def _uniform(mask: Tensor) -> Tensor:
+def with_mask(losses: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Losses, and the mask of the labels present also where all are."""
+    return losses, torch.ones_like(losses, dtype=torch.bool) if mask is None else mask
+
+
+def weighted_sum(weights: Tensor, losses: Tensor, mask: Tensor) -> Tensor:
+    """The scalar whose mean over the processes is the weighted sum over all their samples."""
+    return (weights * torch.where(mask, losses, 0)).sum() * processes()
+
+
+def uniform_weights(mask: Tensor) -> Tensor:
     """The weights whose weighted sum is the mean over the tasks of their mean losses."""
     counts = summed(mask.sum(0))
     return mask / (counts.clamp(min=1) * mask.shape[1])

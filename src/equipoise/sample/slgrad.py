@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from equipoise.directional import Engine, Shared, is_sharded, objective_gradient
 from equipoise.errors import positive
-from equipoise.losses import task_losses
-from equipoise.sample.base import normalised
+from equipoise.sample.base import normalised, uniform_weights, weighted_sum, with_mask
 from equipoise.sample.heldout import HeldOutWeighting, Objective
 from equipoise.step import Step
 
@@ -117,7 +116,8 @@ class SLGrad(HeldOutWeighting):
 
     def _weighted_loss(self, step: Step) -> Callable[[nn.Module, Any], tuple[Tensor, Tensor]]:
         def weighted_loss(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
-            losses, counts = task_losses(*step.loss_function(model, batch))
-            return (self.task_weights.to(losses.device) * losses).sum(), counts.sum()
+            losses, mask = with_mask(*step.loss_function(model, batch))
+            shares = self.task_weights.to(losses.device) * len(self._known_tasks)
+            return weighted_sum(shares * uniform_weights(mask), losses, mask), torch.ones(())
 
         return weighted_loss
