@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
+
+from equipoise.processes import processes, summed
 
 
 def whole_batch(losses: Tensor, counts: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -14,13 +15,11 @@ def whole_batch(losses: Tensor, counts: Tensor | None) -> tuple[Tensor, Tensor |
     all-reduce of ``2 × tasks`` numbers, which every process must join, also one without any label.
     A non-finite loss of any process stays non-finite. With one process nothing is done.
     """
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+    if processes() == 1:
         return losses, counts
     losses = losses.to(torch.promote_types(losses.dtype, torch.float32))
     labels = torch.ones_like(losses) if counts is None else counts.to(losses.dtype)
-    packed = torch.stack([torch.where(labels > 0, losses * labels, 0), labels])
-    dist.all_reduce(packed)
-    total, labels = packed
+    total, labels = summed(torch.stack([torch.where(labels > 0, losses * labels, 0), labels]))
     return total / torch.where(labels > 0, labels, 1), labels
 
 

@@ -5,7 +5,6 @@ from equipoise.directional.computation import Computation, is_sharded, random_st
 from equipoise.directional.engines import ENGINES, Engine, alignments, engine_for
 from equipoise.directional.norms import gradient_norms, random_direction
 from equipoise.directional.objective import objective_gradient
-from equipoise.directional.processes import processes, summed
 from equipoise.directional.shared import Shared, parameters_of, shared_parameters
 
 __all__ = [
@@ -21,10 +20,8 @@ __all__ = [
     "is_sharded",
     "objective_gradient",
     "parameters_of",
-    "processes",
     "random_direction",
     "random_state_kept",
     "shared_parameters",
-    "summed",
     "unwrapped",
 ]

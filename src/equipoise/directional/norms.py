@@ -7,8 +7,8 @@ import zlib
 import torch
 from torch import Tensor
 
-from equipoise.directional.processes import processes, summed
 from equipoise.directional.shared import Shared, parameters_of
+from equipoise.processes import processes, summed
 
 
 def gradient_norms(losses: Tensor, shared: Shared, counts: Tensor | None = None) -> Tensor:

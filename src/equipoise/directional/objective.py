@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from equipoise.directional.computation import Computation, is_sharded, unwrapped
-from equipoise.directional.processes import processes, summed
+from equipoise.processes import processes, summed
 
 
 def objective_gradient(

@@ -16,14 +16,14 @@ from equipoise.directional import (
     engine_for,
     objective_gradient,
     parameters_of,
-    processes,
     random_state_kept,
     shared_parameters,
-    summed,
     unwrapped,
 )
 from equipoise.errors import near_match
 from equipoise.losses import loss_function, task_losses, task_names
+from equipoise.moments import whole_batch
+from equipoise.processes import processes, summed
 from equipoise.step import Step
 
 
@@ -280,10 +280,8 @@ class BatchWeighting(SampleWeighting):
 
 def by_task(values: Tensor, uniform: Tensor) -> Tensor:
     """Mean over the labels of each task, of all processes, ``(tasks,)``; 0 without a label."""
-    present = uniform > 0
-    sums = torch.where(present, values, 0).sum(0)
-    sums, counts = summed(torch.stack([sums, present.sum(0).to(sums.dtype)]))
-    return torch.div(sums, counts.clamp(min=1))
+    means, _ = whole_batch(*task_losses(values, uniform > 0))
+    return means
 
 
 def normalised(gains: Tensor, fallback: Tensor | float) -> Tensor:

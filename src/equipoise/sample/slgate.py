@@ -25,9 +25,9 @@ class SLGate(HeldOutWeighting):
     weight of all. No weight is larger than the uniform one. Other tasks are not gated sample by
     sample, since those samples of a task that agree with another task are no fair sample of it.
 
-    The gate is closed for many right labels too, at one step or another, so training takes longer;
-    the more so the smaller the held-out batches. Where training is short, or wrong labels leave the
-    right one the likeliest, equal weights can do better.
+    The gate is closed for many right labels too, at one step or another, so training takes longer.
+    Where it is short, or wrong labels leave the right one the likeliest, equal weights can do
+    better.
 
     Source: Equipoise; after SLGrad (arXiv 2306.04519), and the gate that Du et al. put on whole
     tasks (arXiv 1812.02224).

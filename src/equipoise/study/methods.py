@@ -77,7 +77,8 @@ def check_methods(methods: Sequence[str], problem: Problem) -> list[str]:
         if names.count(name) > 1:
             raise UserError(f"the method {name!r} is named twice in --methods")
         _check_peer(name, problem)
-    network = problem.network()
+    with torch.random.fork_rng():
+        network = problem.network()
     weightings = {name: make_weighting(name, problem, 0, network) for name in names}
     # Not those that aggregate: a step of theirs may need memory or minutes. Not those of samples: a
     # few may hold no label of the main task.
@@ -86,7 +87,7 @@ def check_methods(methods: Sequence[str], problem: Problem) -> list[str]:
         for name, each in weightings.items()
         if isinstance(each, TaskWeighting) and not aggregates(name)
     }
-    _check_step(alone, problem)
+    _check_step(alone, problem, network)
     return names
 
 
@@ -158,10 +159,11 @@ def _check_peer(method: str, problem: Problem) -> None:
         )
 
 
-def _check_step(weightings: Mapping[str, TaskWeighting], problem: Problem) -> None:
+def _check_step(
+    weightings: Mapping[str, TaskWeighting], problem: Problem, network: nn.Module
+) -> None:
     """Refuse what fails in a step on a few samples where constant weights do not."""
     with torch.random.fork_rng():
-        network = problem.network()
         batch = problem.train[torch.arange(min(TRIED, len(problem.train)))]
         shared = tuple(problem.shared(network))
 
