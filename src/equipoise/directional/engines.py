@@ -50,8 +50,10 @@ def alignments(
     the math kernel, LSTM on the CPU does without mkldnn, and compiled modules run uncompiled: what
     they use otherwise has no second or forward-mode derivatives.
 
-    - ``"forward"``: dual numbers through the one forward pass; exact. A backward pass through
-      ``torch.utils.checkpoint`` raises, since it repeats the pass without :math:`v`.
+    - ``"forward"``: dual numbers through the one forward pass; exact. Attention takes the fused
+      kernels where :func:`~equipoise.directional.attention.fused_attention` can, so its losses have
+      no second derivatives. A backward pass through ``torch.utils.checkpoint`` raises, since it
+      repeats the pass without :math:`v`.
     - ``"reverse"``: the forward pass and two reverse passes; exact. For operators without a
       forward-mode formula.
     - ``"difference"``: a central difference, two more forward passes without a graph; approximate,

@@ -12,6 +12,7 @@ import torch
 import torch.autograd.forward_ad as forward_mode
 from torch import Tensor, nn
 
+from equipoise.directional.attention import fused_attention
 from equipoise.directional.computation import Computation, differentiable_kernels
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def forward_derivatives(
     """
     computation = Computation(losses, model)
     replaced = {} if update_buffers else computation.copied_buffers()
-    with forward_mode.dual_level(), differentiable_kernels(model):
+    with forward_mode.dual_level(), fused_attention(), differentiable_kernels(model):
         with warnings.catch_warnings():
             # PyTorch loads its formulas at first use, by means of its own that it warns of.
             warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
