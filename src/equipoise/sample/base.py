@@ -278,9 +278,9 @@ class BatchWeighting(SampleWeighting):
         return objective_gradient(self._main_loss(step), step.model, step.batch, parameters)
 
 
-def by_task(values: Tensor, uniform: Tensor) -> Tensor:
-    """Mean over the labels of each task, of all processes, ``(tasks,)``; 0 without a label."""
-    means, _ = whole_batch(*task_losses(values, uniform > 0))
+def task_means(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of each task's values in the mask, of all processes, ``(tasks,)``; 0 if it has none."""
+    means, _ = whole_batch(*task_losses(values, mask))
     return means
 
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from equipoise.sample.base import BatchWeighting, by_task
+from equipoise.sample.base import BatchWeighting, task_means
 
 
 class CosineGate(BatchWeighting):
@@ -33,7 +33,7 @@ class CosineGate(BatchWeighting):
     source: ClassVar[str] = "Du et al. 2018, arXiv 1812.02224"
 
     def _weigh(self, alignments: Tensor, uniform: Tensor) -> Tensor:
-        products = by_task(alignments, uniform)
+        products = task_means(alignments, uniform > 0)
         open_gates = (products > 0).to(uniform.dtype)
         open_gates[self._main] = 1
         return uniform * torch.where(products.isnan(), torch.nan, open_gates)

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from equipoise.sample.base import by_task
+from equipoise.sample.base import task_means
 from equipoise.sample.heldout import HeldOutWeighting
 
 
@@ -33,6 +33,6 @@ class HydaLearn(HeldOutWeighting):
     source: ClassVar[str] = "Verboven et al. 2020, arXiv 2008.11643"
 
     def _weigh(self, alignments: Tensor, uniform: Tensor) -> Tensor:
-        gains = by_task(alignments, uniform).clamp(min=0)
+        gains = task_means(alignments, uniform > 0).clamp(min=0)
         shares = torch.where(gains.sum() == 0, 0, gains / gains.sum())
         return uniform * len(shares) * shares

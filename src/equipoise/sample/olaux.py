@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from equipoise.directional import Engine, Shared
 from equipoise.errors import positive
-from equipoise.sample.base import BatchWeighting, by_task
+from equipoise.sample.base import BatchWeighting, task_means
 
 
 class OLAUX(BatchWeighting):
@@ -82,7 +82,7 @@ class OLAUX(BatchWeighting):
             self._learned, self._products = state["learned"].clone(), state["products"].clone()
 
     def _weigh(self, alignments: Tensor, uniform: Tensor) -> Tensor:
-        products = by_task(alignments, uniform)
+        products = task_means(alignments, uniform > 0)
         learned, sums = (each.to(uniform.device) for each in (self._learned, self._products))
         sums = sums + torch.where(products.isfinite(), products, 0)
         if (self.steps + 1) % self.horizon == 0:
