@@ -178,11 +178,33 @@ def test_slgate(missing):
     alignments, _, mask = by_loops(model, batch, main_loss(held_out))
     slgate = SLGate(squared_errors, model, main=0, shared=model[0], tasks=3)
     slgate(batch, held_out)
-    gains = alignments.sum(0).expand(30, 3).clone()
-    gains[:, 0] = alignments[:, 0]
-    expected = torch.where(mask & (gains > 0), 1 / (3 * mask.sum(0)), 0)
+
+    main, *others = [column[there] for column, there in zip(alignments.T, mask.T, strict=True)]
+    helping = main[main > 0]
+    kept = alignments >= -((helping**2).sum() / len(helping)).sqrt()
+    for task, values in enumerate(others, start=1):
+        standard_error = ((values**2).sum() / len(values)).sqrt() / len(values) ** 0.5
+        kept[:, task] = values.sum() / len(values) >= -standard_error
+    expected = torch.where(mask & kept, 1 / (3 * mask.sum(0)), 0)
     torch.testing.assert_close(slgate.weights, expected.float())
     assert 0 < slgate.weights.sum() < 1
+
+
+def test_slgate_of_known_alignments():
+    model, whole = one_batch("mlp", 12)
+    slgate = SLGate(squared_errors, model, main=0, shared=model[0], tasks=3)
+    slgate(*split(whole, 8))
+    # What helps has a root mean square of 5. The means of the others are -4 and -1, and their
+    # standard errors 2 and 2.8.
+    alignments = torch.tensor([[1.0, -4, 5], [7, -4, 1], [-5, -4, -10], [-6, -4, 0]])
+    uniform = torch.full((4, 3), 1 / 12)
+    found = slgate._weigh(alignments, uniform) * 12
+    assert found.tolist() == [[1, 0, 1], [1, 0, 1], [1, 0, 1], [0, 0, 1]]
+    # Where nothing helps everything that harms goes, and what does neither stays.
+    found = slgate._weigh(torch.tensor([[-1.0, 0, -1], [0, 0, -1]]), torch.full((2, 3), 1 / 6))
+    assert (found * 6).tolist() == [[0, 1, 0], [1, 1, 0]]
+    found = slgate._weigh(torch.tensor([[torch.nan, 1, 1], [1, 1, 1]]), torch.full((2, 3), 1 / 6))
+    assert found.isnan().tolist() == [[True, False, False], [False, False, False]]
 
 
 def test_l2rw_is_slgrad_of_one_task():
