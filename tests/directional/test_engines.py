@@ -71,7 +71,7 @@ def test_dropout_is_that_of_the_losses(engine):
     assert torch.equal(torch.get_rng_state(), after)
 
 
-@pytest.mark.parametrize("engine", ["forward", "reverse"])
+@pytest.mark.parametrize("engine", ["forward", "reverse", "difference"])
 def test_autocast(engine):
     model, batch = setting("mlp", samples=64, dtype=torch.float32)
     direction = random_direction(model[0], 1)
@@ -83,6 +83,23 @@ def test_autocast(engine):
     losses.sum().backward()
     assert model[0][0].weight.grad.any()
     assert torch.corrcoef(torch.stack([found.flatten().float(), exact.flatten()]))[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("size", [1e-8, 1, 1e4])
+@pytest.mark.parametrize("engine", ["forward", "reverse", "difference"])
+def test_direction_of_any_size_under_float16(engine, size):
+    model, batch = setting("mlp", samples=64, missing=False, dtype=torch.float32)
+    direction = random_direction(model[0], 1)
+
+    def found(direction, autocast):
+        with torch.autocast("cpu", dtype=torch.float16, enabled=autocast):
+            return alignments(
+                squared_errors, model, batch, direction, shared=model[0], engine=engine
+            )[2].float()
+
+    exact = found(direction, autocast=False)
+    half = found([size * part for part in direction], autocast=True) / size
+    assert (half - exact).norm() < 0.01 * exact.norm()
 
 
 @pytest.mark.parametrize("engine", ["reverse", "difference"])

@@ -33,6 +33,23 @@ def test_gradient_of_the_objective_and_nothing_left_behind(trunk):
         assert torch.equal(parameter.grad, old)
 
 
+@pytest.mark.parametrize("size", [1e-6, 1, 1e3])
+def test_objective_of_any_size_under_float16(size):
+    model, batch = setting("mlp", samples=256, missing=False, dtype=torch.float32)
+    parameters = list(model[0].parameters())
+
+    def objective(model, batch):
+        value, count = first_task(model, batch)
+        return value.float() * size, count
+
+    exact = objective_gradient(objective, model, batch, parameters)
+    with torch.autocast("cpu", dtype=torch.float16):
+        found = objective_gradient(objective, model, batch, parameters)
+    for one, other in zip(found, exact, strict=True):
+        assert one.dtype == torch.float32
+        assert (one - other).norm() <= 0.01 * other.norm()
+
+
 def test_at_moved_parameters():
     model, batch = setting("mlp", samples=16)
     moved = {parameter: parameter.detach() + 0.1 for parameter in model.parameters()}

@@ -61,8 +61,7 @@ def differentiable_kernels(model: nn.Module) -> Iterator[None]:
     """
     with ExitStack() as stack:
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-        if hasattr(torch.compiler, "set_stance"):  # from PyTorch 2.6 on
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
         if any(isinstance(module, nn.LSTM) for module in model.modules()):
             mkldnn: Any = torch.backends.mkldnn  # its flag, typed as what it is made of
             stack.callback(setattr, mkldnn, "enabled", mkldnn.enabled)
@@ -76,6 +75,13 @@ def random_state_kept(model: nn.Module) -> Iterator[None]:
     devices = {parameter.device for parameter in model.parameters() if parameter.is_cuda}
     with torch.random.fork_rng(sorted(device.index for device in devices)):
         yield
+
+
+def in_float16(tensor: Tensor) -> bool:
+    """Whether autocast computes with this tensor in float16, which loses what is below 6e-8."""
+    kind = tensor.device.type
+    enabled = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return enabled and torch.get_autocast_dtype(kind) == torch.float16
 
 
 def is_sharded(tensor: Tensor) -> bool:

@@ -31,7 +31,8 @@ def difference_derivatives(
     Two passes without a graph, with the random numbers of the third, which gives the losses. The
     parameters are moved in place and restored bit for bit. :math:`\varepsilon` is the precision of
     the parameters: the step balances rounding against the kinks of ReLU networks, whose error falls
-    with the step, not with its square. Of sharded parameters each process moves its part.
+    with the step, not with its square. So the two passes are taken without autocast, in whose
+    precision such a step is lost. Of sharded parameters each process moves its part.
     """
     computation = Computation(losses, model)
     norm = _norm(direction)
@@ -39,7 +40,7 @@ def difference_derivatives(
     size = precision * _norm(parameters).clamp(min=1) / torch.where(norm > 0, norm, 1)
     start = [parameter.detach().clone() for parameter in parameters]
     moved = []
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast(parameters[0].device.type, enabled=False):
         try:
             for sign in (1, -1):
                 for parameter, origin, part in zip(parameters, start, direction, strict=True):

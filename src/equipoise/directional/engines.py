@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from equipoise.directional.computation import is_sharded, random_state_kept, unwrapped
+from equipoise.directional.computation import in_float16, is_sharded, random_state_kept, unwrapped
 from equipoise.directional.difference import difference_derivatives
 from equipoise.directional.forward import forward_derivatives
 from equipoise.directional.norms import random_direction
@@ -92,14 +92,27 @@ def alignments(
         engine = engine_for(losses, model, batch, shared=parameters)
     elif engine not in ENGINES:
         raise ValueError(f"engine must be one of auto, {', '.join(ENGINES)}, found {engine!r}")
+    length = None
+    if engine != "difference" and in_float16(direction[0]):
+        # Of a long one or a short one float16 would lose more.
+        length = _length(direction)
+        direction = [part / length for part in direction]
     values, mask, derivatives = ENGINES[engine](
         losses, model, batch, direction, parameters, update_buffers=update_buffers
     )
+    if length is not None:
+        derivatives = derivatives.to(length.dtype) * length
     if check:
         labelled = derivatives if mask is None else derivatives[mask]
         if labelled.numel() and not labelled.any():
             raise ValueError("the derivatives of all losses along the direction are 0")
     return values, mask, derivatives
+
+
+def _length(direction: Sequence[Tensor]) -> Tensor:
+    """Its norm, 1 if that is 0."""
+    norm = torch.stack([part.square().sum() for part in direction]).sum().sqrt()
+    return torch.where(norm > 0, norm, 1)
 
 
 def engine_for(losses: LossFunction, model: nn.Module, batch: Any, *, shared: Shared) -> Engine:

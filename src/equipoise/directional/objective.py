@@ -8,8 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from equipoise.directional.computation import Computation, is_sharded, unwrapped
+from equipoise.directional.computation import Computation, in_float16, is_sharded, unwrapped
 from equipoise.processes import processes, summed
+
+LOSS_SCALES = 2.0**16, 2.0**8, 1.0
+"""For a backward pass in float16: the first with which no gradient overflows."""
 
 
 def objective_gradient(
@@ -22,7 +25,8 @@ def objective_gradient(
     """The gradient of a scalar in the shared parameters, which leaves nothing behind.
 
     Buffers, ``.grad`` and the graph of other passes stay as they are. Of several processes it is
-    the mean over their batches, weighed by what ``objective`` counts.
+    the mean over their batches, weighed by what ``objective`` counts. Under float16 autocast the
+    backward pass is scaled, as by ``torch.amp.GradScaler``, and the gradient is not.
 
     Args:
         objective: ``objective(model, batch)`` gives the scalar, and how many samples or labels it
@@ -57,7 +61,7 @@ def objective_gradient(
         raise ValueError(f"the held-out objective must be a scalar tensor, found {found}")
     if not value.requires_grad:
         raise ValueError("the held-out objective has no graph: does it run under no_grad()?")
-    gradients = _gradients(value * _share(value, count), list(leaves.values()), computation)
+    gradients = _scaled_gradients(value * _share(value, count), list(leaves.values()), computation)
     if all(gradient is None for gradient in gradients):
         raise ValueError(
             "the held-out objective depends on no shared parameter: are these the right parameters?"
@@ -70,14 +74,30 @@ def objective_gradient(
     )
 
 
-def _gradients(value: Tensor, leaves: list[Tensor], module: nn.Module) -> list[Tensor | None]:
+def _scaled_gradients(
+    value: Tensor, leaves: list[Tensor], module: nn.Module
+) -> list[Tensor | None]:
+    if not in_float16(value):
+        return _gradients(value, leaves, module)
+    for scale in LOSS_SCALES:
+        gradients = _gradients(value * scale, leaves, module, retain_graph=True)
+        if all(gradient is None or gradient.isfinite().all() for gradient in gradients):
+            break
+    return [None if gradient is None else gradient / scale for gradient in gradients]
+
+
+def _gradients(
+    value: Tensor, leaves: list[Tensor], module: nn.Module, *, retain_graph: bool = False
+) -> list[Tensor | None]:
     if not any(is_sharded(leaf) for leaf in leaves):
-        return list(torch.autograd.grad(value, leaves, allow_unused=True))
+        return list(
+            torch.autograd.grad(value, leaves, allow_unused=True, retain_graph=retain_graph)
+        )
     # What gathers sharded parameters hands gradients back in backward() only.
     kept = {parameter: parameter.grad for parameter in module.parameters()}
     for parameter in kept:
         parameter.grad = None
-    torch.autograd.backward(value)
+    torch.autograd.backward(value, retain_graph=retain_graph)
     gradients = [leaf.grad for leaf in leaves]
     for parameter, gradient in kept.items():
         parameter.grad = gradient
