@@ -18,8 +18,8 @@ def fused_attention() -> Iterator[None]:
     """Inside, ``scaled_dot_product_attention`` has a forward-mode derivative by fused kernels too.
 
     Its value and its gradient come from the kernels that are enabled on entering, whatever is
-    enabled inside, so that no attention weights are kept. Calls with dropout, grouped queries, a
-    learned mask or nested tensors, and calls under an imported name, go on as they would.
+    enabled inside, so that no attention weights are kept. Calls with dropout, a learned mask or
+    nested tensors, and calls under an imported name, go on as they would.
     """
     usual = _enabled()
     original = functional.scaled_dot_product_attention
@@ -32,13 +32,23 @@ def fused_attention() -> Iterator[None]:
         dropout_p: float = 0.0,
         is_causal: bool = False,
         scale: float | None = None,
-        **others: Any,
+        enable_gqa: bool = False,
     ) -> Tensor:
         learned = attn_mask is not None and attn_mask.requires_grad
-        if dropout_p or learned or query.is_nested or any(others.values()):
+        if dropout_p or learned or query.is_nested:
             return original(
-                query, key, value, attn_mask, dropout_p, is_causal, scale=scale, **others
+                query,
+                key,
+                value,
+                attn_mask,
+                dropout_p,
+                is_causal,
+                scale=scale,
+                enable_gqa=enable_gqa,
             )
+        if enable_gqa:
+            groups = query.shape[-3] // key.shape[-3]
+            key, value = (each.repeat_interleave(groups, -3) for each in (key, value))
         scale = query.shape[-1] ** -0.5 if scale is None else scale
 
         def fused(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -50,7 +60,7 @@ def fused_attention() -> Iterator[None]:
         )
         return result
 
-    functional.scaled_dot_product_attention = attention  # type: ignore[assignment]
+    functional.scaled_dot_product_attention = attention
     try:
         yield
     finally:
