@@ -61,7 +61,7 @@ def objective_gradient(
         raise ValueError(f"the held-out objective must be a scalar tensor, found {found}")
     if not value.requires_grad:
         raise ValueError("the held-out objective has no graph: does it run under no_grad()?")
-    gradients = _scaled_gradients(value * _share(value, count), list(leaves.values()), computation)
+    gradients = _gradients(value * _share(value, count), list(leaves.values()), computation)
     if all(gradient is None for gradient in gradients):
         raise ValueError(
             "the held-out objective depends on no shared parameter: are these the right parameters?"
@@ -74,30 +74,26 @@ def objective_gradient(
     )
 
 
-def _scaled_gradients(
-    value: Tensor, leaves: list[Tensor], module: nn.Module
-) -> list[Tensor | None]:
+def _gradients(value: Tensor, leaves: list[Tensor], module: nn.Module) -> list[Tensor | None]:
+    if any(is_sharded(leaf) for leaf in leaves):
+        return _sharded_gradients(value, leaves, module)
     if not in_float16(value):
-        return _gradients(value, leaves, module)
+        return list(torch.autograd.grad(value, leaves, allow_unused=True))
     for scale in LOSS_SCALES:
-        gradients = _gradients(value * scale, leaves, module, retain_graph=True)
+        gradients = torch.autograd.grad(value * scale, leaves, allow_unused=True, retain_graph=True)
         if all(gradient is None or gradient.isfinite().all() for gradient in gradients):
             break
     return [None if gradient is None else gradient / scale for gradient in gradients]
 
 
-def _gradients(
-    value: Tensor, leaves: list[Tensor], module: nn.Module, *, retain_graph: bool = False
+def _sharded_gradients(
+    value: Tensor, leaves: list[Tensor], module: nn.Module
 ) -> list[Tensor | None]:
-    if not any(is_sharded(leaf) for leaf in leaves):
-        return list(
-            torch.autograd.grad(value, leaves, allow_unused=True, retain_graph=retain_graph)
-        )
     # What gathers sharded parameters hands gradients back in backward() only.
     kept = {parameter: parameter.grad for parameter in module.parameters()}
     for parameter in kept:
         parameter.grad = None
-    torch.autograd.backward(value, retain_graph=retain_graph)
+    torch.autograd.backward(value)
     gradients = [leaf.grad for leaf in leaves]
     for parameter, gradient in kept.items():
         parameter.grad = gradient
