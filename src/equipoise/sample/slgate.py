@@ -11,21 +11,27 @@ from equipoise.processes import summed
 from equipoise.sample.base import task_means
 from equipoise.sample.heldout import HeldOutWeighting
 
+TOLERATED = 0.5
+"""Of what helping samples help, the part that harmful ones may harm."""
+
 
 class SLGate(HeldOutWeighting):
     r"""Samples of the main task, and the other tasks as a whole, unless a step on them harms.
 
-    .. math:: w_{i,\text{main}} = \frac{[c_{i,\text{main}} \ge -h]}{n B_\text{main}}, \qquad
-        w_{ik} = \frac{[\bar c_k \ge -\sigma_k / \sqrt{B_k}]}{n B_k}, \qquad
+    .. math:: w_{ik} = \frac{[(i, k) \text{ is kept}]}{n B_k}, \qquad
         c_{ik} = \nabla M(\theta) \cdot \nabla l_{ik}(\theta)
 
     where :math:`M` is the held-out objective, :math:`n` the number of tasks and :math:`B_k` the
-    labels of task :math:`k` in the batch. Of the main task go the samples that harm more than those
-    that help do help: :math:`h` is the root mean square of its positive :math:`c`. Of the others
-    goes a task whose mean :math:`\bar c_k` is below zero by more than its standard error, with
-    :math:`\sigma_k` the root mean square of its :math:`c`. A strict limit of zero would leave out
-    many right labels too: a held-out batch is small, and a step serves some of it at the cost of
-    the rest.
+    labels of task :math:`k` in the batch.
+
+    Of the main task go the samples with :math:`c < -h`, where :math:`h` is the root mean square of
+    its positive :math:`c`: those that harm more than a helping one helps. All stay while these
+    together harm less than half of what all the helping ones help, as they then are the few hard
+    samples that right labels have too. Of the other tasks goes one whose mean :math:`c` is below
+    zero by more than its standard error :math:`\sqrt{\sum_i c_{ik}^2} / B_k`.
+
+    A strict limit of zero would leave out many right labels: a held-out batch is small, and a step
+    serves some of it at the cost of the rest.
 
     It leaves out what makes :class:`~equipoise.SLGrad` sensitive to the learning rate: the size of
     alignments as a weight, and the normalisation, by which few samples get the weight of all. No
@@ -45,11 +51,19 @@ class SLGate(HeldOutWeighting):
     source: ClassVar[str] = "Equipoise, after arXiv 2306.04519 and 1812.02224"
 
     def _weigh(self, alignments: Tensor, uniform: Tensor) -> Tensor:
-        main, present = self._main, uniform > 0
-        gains = task_means(alignments, present).expand_as(alignments).clone()
-        gains[:, main] = alignments[:, main]
-        squares = alignments.square()
-        limits = task_means(squares, present) / summed(present.sum(0)).clamp(min=1)
-        limits[main] = task_means(squares, alignments > 0)[main]
-        kept = torch.where(gains >= -limits.sqrt(), uniform, 0)
-        return torch.where(gains.isnan(), torch.nan, kept)
+        present = uniform > 0
+        means = task_means(alignments, present)
+        variances = task_means(alignments.square(), present) / summed(present.sum(0)).clamp(min=1)
+        kept = (means >= -variances.sqrt()).expand_as(alignments).clone()
+        kept[:, self._main] = ~_harmful(alignments[:, self._main])
+        return torch.where(means.isnan(), torch.nan, torch.where(kept, uniform, 0))
+
+
+def _harmful(alignments: Tensor) -> Tensor:
+    """Which samples of the main task go, ``(samples,)``."""
+    helps = alignments.clamp(min=0)
+    sums = torch.stack([helps.sum(), helps.square().sum(), (helps > 0).sum()])
+    total, squares, count = summed(sums).unbind()
+    below = alignments < -(squares / count.clamp(min=1)).sqrt()
+    harm = summed(torch.where(below, -alignments, 0).sum())
+    return below & (harm > TOLERATED * total)
