@@ -174,6 +174,8 @@ def test_step_in_which_no_sample_helps(fallback, weight):
 @pytest.mark.parametrize("missing", [True, False])
 def test_slgate(missing):
     model, whole = one_batch("mlp", 40, missing=missing)
+    whole[1][:, 0] += 3
+    whole[1][1:7, 0] -= 30  # wrong
     batch, held_out = split(whole, 30)
     alignments, _, mask = by_loops(model, batch, main_loss(held_out))
     slgate = SLGate(squared_errors, model, main=0, shared=model[0], tasks=3)
@@ -181,7 +183,9 @@ def test_slgate(missing):
 
     main, *others = [column[there] for column, there in zip(alignments.T, mask.T, strict=True)]
     helping = main[main > 0]
-    kept = alignments >= -((helping**2).sum() / len(helping)).sqrt()
+    limit = ((helping**2).sum() / len(helping)).sqrt()
+    harm = -main[main < -limit].sum()
+    kept = alignments >= (-limit if harm > helping.sum() / 2 else -torch.inf)
     for task, values in enumerate(others, start=1):
         standard_error = ((values**2).sum() / len(values)).sqrt() / len(values) ** 0.5
         kept[:, task] = values.sum() / len(values) >= -standard_error
@@ -190,21 +194,40 @@ def test_slgate(missing):
     assert 0 < slgate.weights.sum() < 1
 
 
-def test_slgate_of_known_alignments():
+@pytest.mark.parametrize(
+    ("main", "kept"),
+    [
+        # What helps has a root mean square of 5 and a sum of 8.
+        ([1, 7, -5, -6], [1, 1, 1, 0]),
+        ([1, 7, -4, -5], [1, 1, 1, 1]),
+        ([7, 1, -5.1, 0], [1, 1, 0, 1]),
+        # More helps by more, and little harms beyond: sums of 40 and 6.
+        ([7, 1, 7, 1, 7, 1, 7, 1, 7, 1, -6], [1] * 11),
+        # Where nothing helps everything that harms goes.
+        ([-1, 0, -2], [0, 1, 0]),
+    ],
+)
+def test_samples_that_slgate_keeps(main, kept):
     model, whole = one_batch("mlp", 12)
-    slgate = SLGate(squared_errors, model, main=0, shared=model[0], tasks=3)
+    slgate = SLGate(squared_errors, model, main=1, shared=model[0], tasks=3)
     slgate(*split(whole, 8))
-    # What helps has a root mean square of 5. The means of the others are -4 and -1, and their
-    # standard errors 2 and 2.8.
-    alignments = torch.tensor([[1.0, -4, 5], [7, -4, 1], [-5, -4, -10], [-6, -4, 0]])
-    uniform = torch.full((4, 3), 1 / 12)
-    found = slgate._weigh(alignments, uniform) * 12
-    assert found.tolist() == [[1, 0, 1], [1, 0, 1], [1, 0, 1], [0, 0, 1]]
-    # Where nothing helps everything that harms goes, and what does neither stays.
-    found = slgate._weigh(torch.tensor([[-1.0, 0, -1], [0, 0, -1]]), torch.full((2, 3), 1 / 6))
-    assert (found * 6).tolist() == [[0, 1, 0], [1, 1, 0]]
-    found = slgate._weigh(torch.tensor([[torch.nan, 1, 1], [1, 1, 1]]), torch.full((2, 3), 1 / 6))
-    assert found.isnan().tolist() == [[True, False, False], [False, False, False]]
+    alignments = torch.ones(len(main), 3)
+    alignments[:, 1] = torch.tensor(main)
+    uniform = torch.full(alignments.shape, 0.25)
+    found = slgate._weigh(alignments, uniform) * 4
+    assert found.T.tolist() == [[1] * len(main), kept, [1] * len(main)]
+
+
+def test_tasks_that_slgate_keeps():
+    model, whole = one_batch("mlp", 12)
+    slgate = SLGate(squared_errors, model, main=0, shared=model[0], tasks=4)
+    slgate._step(*split(whole, 8))
+    # Means of -4, -1 and -2, standard errors of 2, 2.8 and 2.
+    alignments = torch.tensor([[1.0, -4, 5, -4], [1, -4, 1, 0], [1, -4, -10, -4], [1, -4, 0, 0]])
+    found = slgate._weigh(alignments, torch.full((4, 4), 1 / 16)) * 16
+    assert found[0].tolist() == [1, 0, 1, 0]
+    alignments[2, 2] = torch.nan
+    assert slgate._weigh(alignments, torch.full((4, 4), 1 / 16))[:, 2].isnan().all()
 
 
 def test_l2rw_is_slgrad_of_one_task():
