@@ -31,7 +31,8 @@ class SLGate(HeldOutWeighting):
     zero by more than its standard error :math:`\sqrt{\sum_i c_{ik}^2} / B_k`.
 
     A strict limit of zero would leave out many right labels: a held-out batch is small, and a step
-    serves some of it at the cost of the rest.
+    serves some of it at the cost of the rest. Some go nonetheless, so that training takes longer:
+    where it is cut short and labels are right, equal weights can do better.
 
     It leaves out what makes :class:`~equipoise.SLGrad` sensitive to the learning rate: the size of
     alignments as a weight, and the normalisation, by which few samples get the weight of all. No
