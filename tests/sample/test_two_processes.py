@@ -78,16 +78,9 @@ def test_distributed_data_parallel(name, tmp_path):
     assert_as_one(first, second, whole, rtol=1e-4, atol=1e-6)
 
 
-def test_reverse_engine_in_distributed_data_parallel(tmp_path):
-    everything, options = slice(None), {"engine": "reverse"}
-    model = network()
-    whole = loop("SLGrad", model, model[0], everything, everything)
-    first, second = on_two_processes(work, tmp_path, "SLGrad", "ddp", options)
-    assert_as_one(first, second, whole, rtol=1e-4, atol=1e-6)
-
-
-def test_look_ahead_in_distributed_data_parallel(tmp_path):
-    everything, options = slice(None), {"lookahead": 0.1}
+@pytest.mark.parametrize("options", [{"engine": "reverse"}, {"lookahead": 0.1}], ids=str)
+def test_options_in_distributed_data_parallel(options, tmp_path):
+    everything = slice(None)
     model = network()
     whole = loop("SLGrad", model, model[0], everything, everything, **options)
     first, second = on_two_processes(work, tmp_path, "SLGrad", "ddp", options)

@@ -22,7 +22,11 @@ def fused_attention() -> Iterator[None]:
     nested tensors, and calls under an imported name, go on as they would.
     """
     usual = _enabled()
-    original = functional.scaled_dot_product_attention
+    original: Callable[..., Tensor] = functional.scaled_dot_product_attention
+
+    def fused(*arguments: Any, **options: Any) -> Tensor:
+        with sdpa_kernel(usual):
+            return original(*arguments, **options)
 
     def attention(
         query: Tensor,
@@ -50,10 +54,6 @@ def fused_attention() -> Iterator[None]:
             groups = query.shape[-3] // key.shape[-3]
             key, value = (each.repeat_interleave(groups, -3) for each in (key, value))
         scale = query.shape[-1] ** -0.5 if scale is None else scale
-
-        def fused(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-            with sdpa_kernel(usual):
-                return original(query, key, value, attn_mask, is_causal=is_causal, scale=scale)
 
         result: Tensor = _Attention.apply(  # type: ignore[no-untyped-call]
             query, key, value, attn_mask, is_causal, scale, fused
@@ -83,13 +83,13 @@ class _Attention(torch.autograd.Function):
         mask: Tensor | None,
         is_causal: bool,
         scale: float,
-        fused: Callable[[Tensor, Tensor, Tensor], Tensor],
+        fused: Callable[..., Tensor],
     ) -> Tensor:
         query, key, value = parts = [
             part.detach().requires_grad_(part.requires_grad) for part in (query, key, value)
         ]
         with torch.enable_grad():
-            result = fused(query, key, value)
+            result = fused(query, key, value, mask, 0.0, is_causal, scale=scale)
         ctx.parts, ctx.result = parts, result
         ctx.mask, ctx.is_causal, ctx.scale = mask, is_causal, scale
         return result.detach()

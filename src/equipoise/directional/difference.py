@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from equipoise.directional.computation import Computation, is_sharded, random_state_kept
+from equipoise.directional.norms import norm
 
 if TYPE_CHECKING:
     from equipoise.step import LossFunction
@@ -35,9 +36,9 @@ def difference_derivatives(
     precision such a step is lost. Of sharded parameters each process moves its part.
     """
     computation = Computation(losses, model)
-    norm = _norm(direction)
+    length = norm(direction)
     precision = min(torch.finfo(parameter.dtype).eps for parameter in parameters) ** 0.5
-    size = precision * _norm(parameters).clamp(min=1) / torch.where(norm > 0, norm, 1)
+    size = precision * norm(parameters).clamp(min=1) / torch.where(length > 0, length, 1)
     start = [parameter.detach().clone() for parameter in parameters]
     moved = []
     with torch.no_grad(), torch.autocast(parameters[0].device.type, enabled=False):
@@ -53,17 +54,6 @@ def difference_derivatives(
                 _local(parameter).copy_(_local(origin))
     values, mask = computation.call(batch, {} if update_buffers else computation.copied_buffers())
     return values, mask, (moved[0] - moved[1]) / (2 * size)
-
-
-def _norm(tensors: Sequence[Tensor]) -> Tensor:
-    """The norm of all of them together, of sharded ones over all processes."""
-    squares = [_whole(tensor.detach().square().sum()) for tensor in tensors]
-    return torch.stack(squares).sum().sqrt()
-
-
-def _whole(tensor: Any) -> Tensor:
-    whole: Tensor = tensor.full_tensor() if is_sharded(tensor) else tensor
-    return whole
 
 
 def _local(tensor: Any) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from equipoise.directional.computation import in_float16, is_sharded, random_state_kept, unwrapped
 from equipoise.directional.difference import difference_derivatives
 from equipoise.directional.forward import forward_derivatives
-from equipoise.directional.norms import random_direction
+from equipoise.directional.norms import norm, random_direction
 from equipoise.directional.reverse import reverse_derivatives
 from equipoise.directional.shared import Shared, parameters_of
 from equipoise.losses import loss_function
@@ -92,16 +93,14 @@ def alignments(
         engine = engine_for(losses, model, batch, shared=parameters)
     elif engine not in ENGINES:
         raise ValueError(f"engine must be one of auto, {', '.join(ENGINES)}, found {engine!r}")
-    length = None
-    if engine != "difference" and in_float16(direction[0]):
-        # Of a long one or a short one float16 would lose more.
-        length = _length(direction)
-        direction = [part / length for part in direction]
-    values, mask, derivatives = ENGINES[engine](
-        losses, model, batch, direction, parameters, update_buffers=update_buffers
+    derive = partial(
+        ENGINES[engine], losses, model, batch, parameters=parameters, update_buffers=update_buffers
     )
-    if length is not None:
-        derivatives = derivatives.to(length.dtype) * length
+    # The step of a difference has a length of its own.
+    if engine != "difference" and in_float16(direction[0]):
+        values, mask, derivatives = _along_unit(derive, direction)
+    else:
+        values, mask, derivatives = derive(direction=direction)
     if check:
         labelled = derivatives if mask is None else derivatives[mask]
         if labelled.numel() and not labelled.any():
@@ -109,10 +108,14 @@ def alignments(
     return values, mask, derivatives
 
 
-def _length(direction: Sequence[Tensor]) -> Tensor:
-    """Its norm, 1 if that is 0."""
-    norm = torch.stack([part.square().sum() for part in direction]).sum().sqrt()
-    return torch.where(norm > 0, norm, 1)
+def _along_unit(
+    derive: Callable[..., tuple[Tensor, Tensor | None, Tensor]], direction: Sequence[Tensor]
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """What ``derive`` gives, by way of a direction of length 1: of that float16 loses least."""
+    length = norm(direction)
+    length = torch.where(length > 0, length, 1)
+    values, mask, derivatives = derive(direction=[part / length for part in direction])
+    return values, mask, derivatives.to(length.dtype) * length
 
 
 def engine_for(losses: LossFunction, model: nn.Module, batch: Any, *, shared: Shared) -> Engine:

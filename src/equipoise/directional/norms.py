@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from equipoise.directional.computation import is_sharded
 from equipoise.directional.shared import Shared, parameters_of
 from equipoise.processes import processes, summed
 
@@ -53,6 +56,17 @@ def gradient_norms(losses: Tensor, shared: Shared, counts: Tensor | None = None)
     if not reached and (counts is None or (counts > 0).any()):
         raise ValueError("no loss depends on a shared parameter: are these the right parameters?")
     return torch.stack(norms)
+
+
+def norm(tensors: Sequence[Tensor]) -> Tensor:
+    """The norm of all of them together, of sharded ones over all processes."""
+    squares = [_whole(tensor.detach().square().sum()) for tensor in tensors]
+    return torch.stack(squares).sum().sqrt()
+
+
+def _whole(tensor: Any) -> Tensor:
+    whole: Tensor = tensor.full_tensor() if is_sharded(tensor) else tensor
+    return whole
 
 
 def random_direction(shared: Shared, *key: int) -> list[Tensor]:

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from equipoise.processes import summed
-from equipoise.sample.base import task_means
 from equipoise.sample.heldout import HeldOutWeighting
 
 TOLERATED = 0.5
@@ -52,12 +51,12 @@ class SLGate(HeldOutWeighting):
     source: ClassVar[str] = "Equipoise, after arXiv 2306.04519 and 1812.02224"
 
     def _weigh(self, alignments: Tensor, uniform: Tensor) -> Tensor:
-        present = uniform > 0
-        means = task_means(alignments, present)
-        variances = task_means(alignments.square(), present) / summed(present.sum(0)).clamp(min=1)
-        kept = (means >= -variances.sqrt()).expand_as(alignments).clone()
+        sums = torch.stack([alignments, alignments.square()]).sum(1)
+        totals, squares = summed(sums).unbind()
+        # A mean against its standard error, both times the labels of the task.
+        kept = (totals >= -squares.sqrt()).expand_as(alignments).clone()
         kept[:, self._main] = ~_harmful(alignments[:, self._main])
-        return torch.where(means.isnan(), torch.nan, torch.where(kept, uniform, 0))
+        return torch.where(totals.isnan(), torch.nan, torch.where(kept, uniform, 0))
 
 
 def _harmful(alignments: Tensor) -> Tensor:
