@@ -20,9 +20,11 @@ def uniform(seed: Tensor, step: Tensor, purpose: Tensor | int = 0) -> Tensor:
     return (2 * (words >> 8) + 1 - 2**24).to(torch.float32) / 2**24
 
 
-def normal(seed: Tensor, step: Tensor, purpose: Tensor | int = 0) -> Tensor:
-    """Standard normal, float32, of the shape of the int64 arguments broadcast together."""
-    return 2**0.5 * torch.erfinv(uniform(seed, step, purpose))
+def normal(
+    seed: Tensor, step: Tensor, purpose: Tensor | int = 0, *, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Standard normal, of the shape of the int64 arguments broadcast together."""
+    return 2**0.5 * torch.erfinv(uniform(seed, step, purpose).to(dtype))
 
 
 def _mixed(words: Tensor) -> Tensor:

@@ -1,15 +1,24 @@
-"""The losses of one step: names of tasks, and from per-sample losses to task losses."""
+"""The losses of one step: names of tasks, every form in which losses come, and their means."""
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from equipoise.errors import near_match
+
+Losses: TypeAlias = Tensor | Mapping[str, Tensor | None]
+Mask: TypeAlias = Tensor | Mapping[str, Tensor]
+
+LOOKS = 3
+"""Calls of :func:`task_losses` that look for a NaN behind the mask, which reads from the device."""
+
+_looks = 0
 
 
 def task_names(tasks: int | Iterable[str]) -> tuple[str, ...]:
@@ -38,6 +47,29 @@ def task_names(tasks: int | Iterable[str]) -> tuple[str, ...]:
     return names
 
 
+def present(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Labels without their NaN, and which were there: for losses that can be differentiated.
+
+    A loss computed on a NaN label is NaN, and masking it afterwards does not help: the gradient of
+    what is masked is 0 × NaN. So fill the labels first, and mask then.
+
+    Args:
+        labels: of any shape and dtype, floating where some are missing: NaN there.
+
+    Returns:
+        The labels with 0 in place of NaN; and a boolean mask of their shape, false there.
+
+    Example:
+        >>> targets, mask = present(torch.tensor([[1.0, float("nan")]]))
+        >>> targets, mask
+        (tensor([[1., 0.]]), tensor([[ True, False]]))
+    """
+    if not isinstance(labels, Tensor):
+        raise TypeError(f"labels must be a tensor, found {type(labels).__name__}")
+    mask = ~labels.isnan()
+    return torch.where(mask, labels, 0), mask
+
+
 def task_losses(losses: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Masked mean over the samples, for every task at once.
 
@@ -45,7 +77,8 @@ def task_losses(losses: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Ten
 
     Args:
         losses: per-sample losses ``(samples, tasks)``. What stands where ``mask`` is false is
-            ignored, NaN too, and receives no gradient.
+            ignored, and receives no gradient. But a NaN there that comes from a NaN label has made
+            the gradient NaN before it gets here: see :func:`present`; the first calls warn of it.
         mask: labels present, boolean ``(samples, tasks)``; ``None`` if all are.
 
     Returns:
@@ -59,67 +92,67 @@ def task_losses(losses: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Ten
         raise ValueError(f"losses must be (samples, tasks), found shape {tuple(losses.shape)}")
     if mask is None:
         mask = torch.ones_like(losses, dtype=torch.bool)
-    elif mask.shape != losses.shape or mask.dtype != torch.bool:
-        raise ValueError(
-            f"mask must be boolean and of the shape of losses, {tuple(losses.shape)}, "
-            f"found {mask.dtype} {tuple(mask.shape)}"
-        )
+    else:
+        _check_mask(mask, losses.shape)
+        _look_behind(losses, mask)
     counts = mask.sum(0)
     dtype = torch.promote_types(losses.dtype, torch.float32)
     sums = torch.where(mask, losses, 0).sum(0, dtype=dtype)
     return sums / counts.clamp(min=1), counts
 
 
-def stack_losses(
-    losses: Mapping[str, Tensor | None], tasks: tuple[str, ...], device: torch.device
+def read_losses(
+    losses: Losses,
+    mask: Mask | None,
+    tasks: tuple[str, ...],
+    *,
+    per_sample: bool,
+    device: torch.device | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """A mapping from names to scalar losses as a tensor ``(tasks,)`` in the order of ``tasks``.
+    """Losses in one form, whichever they come in; every check of them is here.
 
-    A key that is missing or ``None`` is an absent task: its entry is 0, and false in the boolean
-    mask ``(tasks,)`` that comes second (``None`` where no task is absent). ``device`` is used
-    where every task is absent.
+    Args:
+        losses: a tensor ``(tasks,)``, or by name scalars; per sample ``(samples, tasks)``, or by
+            name ``(samples,)``. A key that is missing or ``None`` is an absent task.
+        mask: which are present: boolean, in one of the same forms; ``None`` for all.
+        tasks: the names, in the order of the columns; ``()`` for whatever there is.
+        per_sample: which of the two it is.
+        device: of the result where every task is absent.
+
+    Returns:
+        ``(tasks,)`` or ``(samples, tasks)``, and a boolean mask of that shape, or ``None`` if
+        nothing is absent. Losses of absent tasks are 0.
 
     Raises:
-        TypeError: if a loss is not a tensor.
-        ValueError: if a key is not a task, or a loss not a scalar.
+        TypeError, ValueError: if something is not as above.
     """
-    for name in losses:
-        if name not in tasks:
-            raise ValueError(f"there is no task {name!r}: {near_match(str(name), tasks)}")
-    present = {name: _scalar(name, loss) for name, loss in losses.items() if loss is not None}
-    if len(present) == len(tasks):
-        return torch.stack([present[name] for name in tasks]), None
-    if not present:
-        # A step without any label still ends in loss.backward(): give it a graph.
-        return (
-            torch.zeros(len(tasks), device=device, requires_grad=True),
-            torch.zeros(len(tasks), device=device, dtype=torch.bool),
+    there = None
+    if not isinstance(losses, Tensor) and isinstance(losses, Mapping):
+        names = tasks or tuple(losses)
+        if isinstance(mask, Mapping):
+            _check_keys(mask, names)
+        losses, there = _columns(losses, names, per_sample, device)
+        if isinstance(mask, Mapping):
+            mask = _mask_columns(mask, names, losses)
+    if not isinstance(losses, Tensor) or not losses.is_floating_point():
+        found = losses.dtype if isinstance(losses, Tensor) else type(losses).__name__
+        raise TypeError(
+            f"losses must be a floating tensor {_shape(tasks, per_sample)} or a mapping by task, "
+            f"found {found}"
         )
-    like = next(iter(present.values())).detach()
-    # Filled on the device: a tensor from a Python list would be a transfer.
-    absent, yes, no = (
-        like.new_full((), value, dtype=dtype)
-        for value, dtype in ((0, like.dtype), (True, torch.bool), (False, torch.bool))
-    )
-    return (
-        torch.stack([present.get(name, absent) for name in tasks]),
-        torch.stack([yes if name in present else no for name in tasks]),
-    )
-
-
-def _scalar(name: str, loss: Tensor) -> Tensor:
-    if not isinstance(loss, Tensor):
-        raise TypeError(f"the loss of task {name!r} must be a tensor, found {type(loss).__name__}")
-    if loss.ndim:
+    if losses.ndim != 1 + per_sample or (tasks and losses.shape[-1] != len(tasks)):
+        hint = ": take no mean over the samples (reduction='none')" if per_sample else ""
         raise ValueError(
-            f"the loss of task {name!r} must be a scalar, found shape {tuple(loss.shape)}; "
-            "take its mean over the samples"
+            f"losses must be {_shape(tasks, per_sample)}, found {tuple(losses.shape)}{hint}"
         )
-    return loss
+    if mask is not None:
+        mask = _check_mask(mask, losses.shape)
+        there = mask if there is None else mask & there
+    return losses, there
 
 
 def loss_function(
-    losses: Callable[[nn.Module, Any], Any], tasks: tuple[str, ...] | None = None
+    losses: Callable[[nn.Module, Any], Any], tasks: tuple[str, ...] = ()
 ) -> Callable[[nn.Module, Any], tuple[Tensor, Tensor | None]]:
     """``losses(model, batch)`` in one form, whichever of these it gives.
 
@@ -130,82 +163,117 @@ def loss_function(
 
     Args:
         losses: the function.
-        tasks: the names, in order; ``None`` for the order of a mapping.
+        tasks: the names, in order; ``()`` for the order of a mapping.
 
     Returns:
         A function that gives losses ``(samples, tasks)`` and the mask ``(samples, tasks)`` or
         ``None``, and raises ``TypeError`` or ``ValueError`` for anything else.
     """
 
-    def normalised(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor | None]:
+    def read(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor | None]:
         found = losses(model, batch)
         values, mask = found if isinstance(found, tuple) else (found, None)
-        if isinstance(values, Mapping):
-            names = tuple(values) if tasks is None else tasks
-            values, mask = _by_columns(values, mask, names)
-        _check_samples(values, mask, tasks)
-        return values, mask
+        return read_losses(values, mask, tasks, per_sample=True)
 
-    return normalised
-
-
-def _by_columns(
-    values: Mapping[str, Tensor | None],
-    mask: Mapping[str, Tensor] | None,
-    tasks: tuple[str, ...],
-) -> tuple[Tensor, Tensor | None]:
-    for name in [*values, *(mask or ())]:
-        if name not in tasks:
-            raise ValueError(f"there is no task {name!r}: {near_match(str(name), tasks)}")
-    present = {name: value for name, value in values.items() if value is not None}
-    for name, value in present.items():
-        if not isinstance(value, Tensor) or value.ndim != 1:
-            found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise ValueError(
-                f"the losses of task {name!r} must be a tensor (samples,), one loss a sample, "
-                f"found {found}"
-            )
-    if not present:
-        raise ValueError(f"there are no losses: give those of one task at least of {list(tasks)}")
-    sizes = {name: len(value) for name, value in present.items()}
-    if len(set(sizes.values())) > 1:
-        raise ValueError(f"all tasks must have a loss for each sample, found {sizes}")
-    like = next(iter(present.values())).detach()
-    columns = torch.stack([present.get(name, torch.zeros_like(like)) for name in tasks], 1)
-    if mask is None and len(present) == len(tasks):
-        return columns, None
-    everything, nothing = (torch.full_like(like, each, dtype=torch.bool) for each in (True, False))
-    given = mask or {}
-    return columns, torch.stack(
-        [given.get(name, everything) if name in present else nothing for name in tasks], 1
-    )
-
-
-def _check_samples(values: Any, mask: Any, tasks: tuple[str, ...] | None) -> None:
-    size = "tasks" if tasks is None else len(tasks)
-    if not isinstance(values, Tensor) or not values.is_floating_point() or values.ndim != 2:
-        found = (
-            f"{values.dtype} {tuple(values.shape)}"
-            if isinstance(values, Tensor)
-            else type(values).__name__
-        )
-        raise ValueError(
-            f"losses must be floating (samples, {size}), one loss for each sample of each task, or "
-            f"by name (samples,), found {found}: take no mean over the samples (reduction='none')"
-        )
-    if tasks is not None and values.shape[1] != len(tasks):
-        raise ValueError(f"losses must be (samples, {size}), found {tuple(values.shape)}")
-    if mask is not None and (
-        not isinstance(mask, Tensor) or mask.shape != values.shape or mask.dtype != torch.bool
-    ):
-        found = (
-            f"{mask.dtype} {tuple(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
-        )
-        raise ValueError(
-            f"mask must be boolean and of the shape of losses, {tuple(values.shape)}, found {found}"
-        )
+    return read
 
 
 def by_task(values: Tensor, tasks: tuple[str, ...]) -> dict[str, float]:
     """A tensor ``(tasks,)`` as a dict of floats by name. Reads from the device."""
     return dict(zip(tasks, values.tolist(), strict=True))
+
+
+def _shape(tasks: tuple[str, ...], per_sample: bool) -> str:
+    size = str(len(tasks)) if tasks else "tasks"
+    return f"(samples, {size})" if per_sample else f"({size},)"
+
+
+def _columns(
+    losses: Mapping[str, Tensor | None],
+    tasks: tuple[str, ...],
+    per_sample: bool,
+    device: torch.device | None,
+) -> tuple[Tensor, Tensor | None]:
+    """The losses by name side by side, and what is there: ``None`` for all."""
+    _check_keys(losses, tasks)
+    given = {name: loss for name, loss in losses.items() if loss is not None}
+    for name, loss in given.items():
+        _check_one(name, loss, per_sample)
+    if not given:
+        if per_sample:
+            raise ValueError(
+                f"there are no losses: give those of one task at least of {list(tasks)}"
+            )
+        # A step without any label still ends in loss.backward(): give it a graph.
+        return (
+            torch.zeros(len(tasks), device=device, requires_grad=True),
+            torch.zeros(len(tasks), device=device, dtype=torch.bool),
+        )
+    sizes = {name: len(loss) for name, loss in given.items() if per_sample}
+    if len(set(sizes.values())) > 1:
+        raise ValueError(f"all tasks must have a loss for each sample, found {sizes}")
+    if len(given) == len(tasks):
+        return torch.stack([given[name] for name in tasks], -1), None
+    # Filled on the device: a tensor from a Python list would be a transfer.
+    like = next(iter(given.values())).detach()
+    absent = torch.zeros_like(like)
+    yes, no = (torch.full_like(like, value, dtype=torch.bool) for value in (True, False))
+    return (
+        torch.stack([given.get(name, absent) for name in tasks], -1),
+        torch.stack([yes if name in given else no for name in tasks], -1),
+    )
+
+
+def _mask_columns(mask: Mapping[str, Tensor], tasks: tuple[str, ...], losses: Tensor) -> Tensor:
+    """A mask by name side by side; a task without one has all its labels."""
+    everything = torch.ones_like(losses[..., 0], dtype=torch.bool)
+    for name, each in mask.items():
+        _check_mask(each, everything.shape, f" of task {name!r}")
+    return torch.stack([mask.get(name, everything) for name in tasks], -1)
+
+
+def _check_keys(names: Iterable[str], tasks: tuple[str, ...]) -> None:
+    for name in names:
+        if name not in tasks:
+            raise ValueError(
+                f"there is no task {name!r}: {near_match(str(name), tasks)} If a batch can lack a "
+                "task, name them all: tasks=[…]"
+            )
+
+
+def _check_one(name: str, loss: Any, per_sample: bool) -> None:
+    if not isinstance(loss, Tensor):
+        raise TypeError(f"the loss of task {name!r} must be a tensor, found {type(loss).__name__}")
+    if loss.ndim != per_sample:
+        form = "a tensor (samples,), one loss a sample" if per_sample else "a scalar"
+        hint = "" if per_sample else "; take its mean over the samples"
+        raise ValueError(
+            f"the loss of task {name!r} must be {form}, found shape {tuple(loss.shape)}{hint}"
+        )
+
+
+def _check_mask(mask: Any, shape: torch.Size, of: str = "") -> Tensor:
+    if not isinstance(mask, Tensor) or mask.shape != shape or mask.dtype != torch.bool:
+        found = (
+            f"{mask.dtype} {tuple(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
+        )
+        raise ValueError(
+            f"mask{of} must be boolean and of the shape of losses, {tuple(shape)}, found {found}"
+        )
+    return mask
+
+
+def _look_behind(losses: Tensor, mask: Tensor) -> None:
+    """Warn once of a NaN that the mask hides from the total and not from the gradient."""
+    global _looks
+    if _looks >= LOOKS or torch.compiler.is_compiling() or losses.is_meta:
+        return
+    _looks += 1
+    if losses.requires_grad and bool((losses.isnan() & ~mask).any()):
+        _looks = LOOKS
+        warnings.warn(
+            "a loss is NaN where its label is missing: the total does not show it, but the "
+            "gradient of the network may be NaN (0 × NaN); fill the labels before the loss is "
+            "computed: labels, mask = equipoise.present(labels)",
+            stacklevel=3,
+        )

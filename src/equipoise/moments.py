@@ -1,29 +1,18 @@
-"""Running mean and variance of each loss; stable, and the same on every process."""
+"""Running mean and variance of each loss, stable."""
 
 from __future__ import annotations
 
+from typing import Literal, TypeAlias
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from equipoise.processes import processes, summed
+from equipoise.state import Stateful
 
-
-def whole_batch(losses: Tensor, counts: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Losses and label counts ``(tasks,)`` of the batches of all processes taken together.
-
-    A loss of the whole batch is the mean of the processes' losses weighed by their counts. One
-    all-reduce of ``2 × tasks`` numbers, which every process must join, also one without any label.
-    A non-finite loss of any process stays non-finite. With one process nothing is done.
-    """
-    if processes() == 1:
-        return losses, counts
-    losses = losses.to(torch.promote_types(losses.dtype, torch.float32))
-    labels = torch.ones_like(losses) if counts is None else counts.to(losses.dtype)
-    total, labels = summed(torch.stack([torch.where(labels > 0, losses * labels, 0), labels]))
-    return total / torch.where(labels > 0, labels, 1), labels
+Start: TypeAlias = Literal["plain", "first", "zero"]
 
 
-class Moments(nn.Module):
+class Moments(Stateful):
     r"""Exponential running mean and variance of ``size`` losses.
 
     .. math::
@@ -33,85 +22,68 @@ class Moments(nn.Module):
 
     The same quantities as the running averages of :math:`L` and :math:`L^2` give
     (SLAW, arXiv 2109.08218), without their cancellation: plain averages over the first
-    :math:`1/(1-\beta)` values of a task, exponential ones from then on. The mean is kept as the sum
-    of two floats, since near 1e6 a float32 alone would not see steps of a hundredth.
-
-    All state is allocated here, is saved, and is float32 (float64 after ``.double()``).
+    :math:`1/(1-\beta)` values of a task, exponential ones from then on. What is kept is not the
+    mean, whose steps of a hundredth a float32 near 1e6 would not see, but how far the last value is
+    above it, :math:`e = \beta_t d`, so that the next :math:`d = (L - L_\text{last}) + e`, and
+    :math:`v \leftarrow v + (1 - \beta_t) (d e - v)`.
 
     Args:
         size: number of losses.
         beta: averaging factor :math:`\beta`, in [0, 1).
-        corrected: ``False`` takes :math:`\beta_t = \beta` from the start, on averages that start
-            at zero.
+        start: how averages begin: ``"plain"`` as above; ``"first"`` at the first value,
+            :math:`\beta_1 = 0`, and exponential from then on; ``"zero"`` at zero, :math:`\beta_t =
+            \beta` always.
 
     Attributes:
-        mean, variance: ``(size,)``, floating.
-        offered: values that were present, for each loss, ``(size,)`` int64.
-        updates: those of them that were taken in, ``(size,)`` int64.
+        last: the last value of each, ``(size,)``, floating.
+        above: how far that is above the mean, ``(size,)``, floating.
+        variance: ``(size,)``, floating.
+        updates: values that were taken in, for each loss, ``(size,)``, floating (in float32 it
+            stays at 2²⁴, where a plain average would not move either).
     """
 
-    mean: Tensor
-    residual: Tensor
+    last: Tensor
+    above: Tensor
     variance: Tensor
-    offered: Tensor
     updates: Tensor
 
-    def __init__(self, size: int, beta: float = 0.99, *, corrected: bool = True) -> None:
+    def __init__(self, size: int, beta: float = 0.99, *, start: Start = "plain") -> None:
         if not (isinstance(beta, (int, float)) and 0 <= beta < 1):
             raise ValueError(f"beta must be a number in [0, 1), found {beta!r}")
-        super().__init__()
+        super().__init__(size)
         self.beta = beta
-        self.corrected = corrected
-        for name in ("mean", "residual", "variance"):
-            self.register_buffer(name, torch.zeros(size, dtype=torch.float32))
-        for name in ("offered", "updates"):
-            self.register_buffer(name, torch.zeros(size, dtype=torch.int64))
+        self.start = start
+        for name in ("last", "above", "variance", "updates"):
+            self.add_state(name, 0.0)
 
     @property
-    def skipped(self) -> Tensor:
-        """Values left out, ``(size,)`` int64: not finite, or too far from the mean to square."""
-        return self.offered - self.updates
+    def mean(self) -> Tensor:
+        """``(size,)``, floating."""
+        return self.last - self.above
 
-    def reset(self) -> None:
-        """Forget everything."""
-        for buffer in self.buffers():
-            buffer.zero_()
-
-    def update(self, losses: Tensor, counts: Tensor | None = None) -> Tensor:
+    def update(self, losses: Tensor, counts: Tensor) -> None:
         """Take in the losses of one step.
 
         Args:
-            losses: ``(size,)``, floating; of this process, where there are several.
-            counts: labels behind each loss, ``(size,)``: numbers, or booleans for present and
-                absent; ``None`` if all are present. Nothing changes for an absent loss.
-
-        Returns:
-            Which losses were taken in, boolean ``(size,)``.
+            losses: ``(size,)``, finite, of the dtype of the state.
+            counts: labels behind each, ``(size,)``; nothing changes where it is 0.
         """
-        losses, counts = whole_batch(losses.detach().to(self.mean.dtype), counts)
-        mean, residual, variance, updates = self.mean, self.residual, self.variance, self.updates
-        difference = (losses - mean).sub_(residual)
-        square = difference * difference
-        taken = square < torch.inf  # false for NaN too
-        if counts is None:
-            self.offered += 1
-        else:
-            present = counts > 0
-            taken &= present
-            self.offered += present
-        updates += taken
+        state = self._state
+        last, above, updates = state["last"], state["above"], state["updates"]
+        taken = counts.sign()
+        updates.add_(taken)
+        gain = self._gain(taken, updates)
+        difference = (losses - last).mul_(taken)
+        last.add_(difference)
+        difference.add_(above)
+        torch.addcmul(difference, gain, difference, value=-1, out=above)
+        state["variance"].lerp_(difference.mul_(above), gain)
 
-        gain = (
-            updates.reciprocal().clamp_(min=1 - self.beta)
-            if self.corrected
-            else mean.new_full((), 1 - self.beta)
-        )
-        change = torch.addcmul(residual, gain, difference)
-        new_mean = mean + change
-        new_residual = change.sub_(new_mean - mean)
-        new_variance = torch.addcmul(variance, gain, square)
-        new_variance.addcmul_(gain, new_variance, value=-1)
-        torch.where(taken, new_mean, mean, out=mean)
-        torch.where(taken, new_residual, residual, out=residual)
-        torch.where(taken, new_variance, variance, out=variance)
-        return taken
+    def _gain(self, taken: Tensor, updates: Tensor) -> Tensor:
+        """:math:`1 - \beta_t` where a value was taken, else 0."""
+        if self.start == "plain":
+            return taken / updates.clamp(min=1, max=1 / (1 - self.beta))
+        gain = taken * (1 - self.beta)
+        if self.start == "first":
+            gain += taken * (updates == 1) * self.beta
+        return gain

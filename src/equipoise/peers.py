@@ -10,26 +10,29 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torchjd import Stateful, aggregation, scalarization
 from torchjd.aggregation import Aggregator, GramianWeightedAggregator, WeightedAggregator, Weighting
 from torchjd.autojac import jac, jac_to_grad
 from torchjd.scalarization import Scalarizer
 
-from equipoise.directional import parameters_of
+from equipoise import task
+from equipoise.directional import Computation, Shared, random_state_kept
 from equipoise.errors import UserError
-from equipoise.step import Step
-from equipoise.task import Constant
-from equipoise.task.base import TaskWeighting
+from equipoise.gradients import with_gradients
+from equipoise.losses import loss_function, task_losses
+from equipoise.state import keeping_precision
+from equipoise.step import LossFunction, Step
+from equipoise.task.base import SharedWeighting, TaskWeighting
+from equipoise.weighting import Needs, decoded
+from equipoise.weighting import Weighting as Weighting_
 
 PREFIX = "torchjd/"
 
@@ -60,89 +63,14 @@ LEFT_OUT = {
 BASES = (Scalarizer, Aggregator, WeightedAggregator, GramianWeightedAggregator, Weighting)
 
 
-@dataclass(frozen=True)
-class Peer:
-    """A method of TorchJD's, to be read about and made."""
-
-    name: str
-    kind: type[nn.Module]
-
-    @property
-    def weighting(self) -> type[TorchJD]:
-        """The class of ours that runs it: says what it costs and needs."""
-        if issubclass(self.kind, Aggregator):
-            return Aggregated
-        return Updated if hasattr(self.kind, "update") else Scalarized
-
-    @property
-    def summary(self) -> str:
-        """TorchJD's own first sentence."""
-        plain = re.sub(r":\w+:`~?(?:\w+\.)*(\w+)`", r"\1", self._first)
-        return re.split(r"(?<=\.)\s", re.sub(r"`([^`<]+?) <[^`]*>`_", r"\1", plain))[0]
-
-    @property
-    def source(self) -> str:
-        """Where it comes from."""
-        papers = re.findall(r"<(\S+)>`_", self._first)
-        return ", ".join([f"TorchJD {version('torchjd')}", *papers[:1]])
-
-    @property
-    def left_out(self) -> str | None:
-        """Why it cannot be compared, if it cannot."""
-        own = self.name.removeprefix(PREFIX)
-        if own in LEFT_OUT or issubclass(self.kind, Weighting):
-            return LEFT_OUT.get(own, "TorchJD has no aggregator of that name")
-        try:
-            inspect.signature(self.kind).bind(**self._arguments(2))
-        except TypeError as error:
-            return f"its constructor has {error}"
-        return None
-
-    @property
-    def missing(self) -> str | None:
-        """What has to be installed for it, and how, if anything."""
-        try:
-            self.build(3)
-        except ImportError as error:
-            return str(error)
-        return None
-
-    def make(self, tasks: int | Iterable[str], before: TaskWeighting | None = None) -> TorchJD:
-        """The method as a weighting, and for an aggregator a weighting in front of it.
-
-        Raises:
-            UserError: if it cannot be compared, misses a package or wants other tasks.
-        """
-        if self.left_out:
-            raise UserError(f"{self.name} cannot be compared: {self.left_out}")
-        with _named(self.name):
-            made = self.weighting(self, tasks)
-        if before is not None:
-            assert isinstance(made, Aggregated)
-            made.before = before
-        return made
-
-    def build(self, tasks: int) -> nn.Module:
-        """TorchJD's object for a number of tasks."""
-        return self.kind(**self._arguments(tasks))
-
-    def _arguments(self, tasks: int) -> dict[str, Any]:
-        make = ARGUMENTS.get(self.kind.__name__)
-        return {} if make is None else make(tasks)
-
-    @property
-    def _first(self) -> str:
-        return " ".join((inspect.getdoc(self.kind) or "").split("\n\n")[0].split())
-
-
 @cache
-def peers() -> dict[str, Peer]:
+def peers() -> dict[str, type[TorchJD]]:
     """All methods that TorchJD exports, by our names, those that cannot be compared too.
 
     An aggregator with the name of a scalarizer (``Mean``, …) is not listed: what it does needs no
     Jacobian.
     """
-    found: dict[str, Peer] = {}
+    found: dict[str, type[TorchJD]] = {}
     for module, base in (
         (scalarization, Scalarizer),
         (aggregation, Aggregator),
@@ -151,18 +79,148 @@ def peers() -> dict[str, Peer]:
         for exported in sorted(module.__all__, key=str.lower):
             kind = getattr(module, exported)
             if isinstance(kind, type) and issubclass(kind, base) and kind not in BASES:
-                name = PREFIX + exported.removesuffix("Weighting")
-                found.setdefault(name, Peer(name, kind))
+                own = exported.removesuffix("Weighting")
+                found.setdefault(PREFIX + own, weighting_of(own, kind))
     return found
 
 
-class TorchJD(TaskWeighting):
-    """A ``method`` of TorchJD's, whose constants, plain attributes, are moved and cast as well."""
+def __getattr__(name: str) -> type[TorchJD]:
+    """The methods are attributes of this module, so that they can be imported and pickled."""
+    if PREFIX + name in peers():
+        return peers()[PREFIX + name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
-    def __init__(self, peer: Peer, tasks: int | Iterable[str]) -> None:
-        super().__init__(tasks)
-        self.peer = peer
-        self.method: Any = peer.build(len(self.tasks))
+
+def weighting_of(own: str, kind: type[nn.Module]) -> type[TorchJD]:
+    """A class of weightings that runs a class of TorchJD's, named as that is there."""
+    base: type[TorchJD] = Scalarized
+    if issubclass(kind, Aggregator):
+        base = Aggregated
+    elif hasattr(kind, "update"):
+        base = Updated
+    docstring = inspect.getdoc(kind) or ""
+    papers = re.findall(r"<(\S+)>`_", " ".join(docstring.split("\n\n")[0].split()))
+    return type(
+        own,
+        (base,),
+        {
+            "__doc__": _described(docstring),
+            "__module__": __name__,
+            "__signature__": _signature(kind),
+            "name": PREFIX + own,
+            "kind": kind,
+            "source": ", ".join([f"TorchJD {version('torchjd')}", *papers[:1]]),
+        },
+    )
+
+
+def _described(docstring: str) -> str:
+    """The first sentence of TorchJD's, and what it says of parameters, in the form of ours."""
+    plain = re.sub(r":\w+:`~?(?:\w+\.)*(\w+)`", r"\1", docstring)
+    plain = re.sub(r"`([^`<]+?)\s<[^`]*>`_", r"\1", plain)
+    first = re.split(r"(?<=\.)\s", " ".join(plain.split("\n\n")[0].split()))[0]
+    parameters = re.findall(
+        r"^:param (\w+): (.*?)(?=\n\S|\n\n|\Z)", plain, re.DOTALL | re.MULTILINE
+    )
+    lines = [f"    {name}: {' '.join(text.split())}" for name, text in parameters]
+    return "\n".join([first, *(["", "Args:", *lines] if lines else [])])
+
+
+def _signature(kind: type[nn.Module]) -> inspect.Signature:
+    """Of our constructor: TorchJD's options, but for what follows from the number of tasks."""
+    try:
+        theirs = inspect.signature(kind, eval_str=True).parameters.values()
+    except NameError:  # an annotation that is there for type checkers only
+        theirs = inspect.signature(kind).parameters.values()
+    make = ARGUMENTS.get(kind.__name__)
+    two, three = ({}, {}) if make is None else (make(2), make(3))
+    given = {name: value for name, value in two.items() if str(value) == str(three[name])}
+    return inspect.Signature(
+        [
+            inspect.Parameter("tasks", inspect.Parameter.POSITIONAL_OR_KEYWORD),
+            inspect.Parameter(
+                "shared", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Shared | None
+            ),
+            *(
+                each.replace(
+                    kind=inspect.Parameter.KEYWORD_ONLY, default=given.get(each.name, each.default)
+                )
+                for each in theirs
+                if each.name in given or each.name not in two
+            ),
+        ]
+    )
+
+
+class TorchJD(SharedWeighting):
+    """A method of TorchJD's. Its scalar has the scale that TorchJD gives it.
+
+    Args:
+        tasks: number of tasks, or their names.
+        shared: the parameters that the tasks share, for an aggregator: a module, parameters, or one
+            parameter; of ``None`` those are found that more than one task reaches.
+        options: of TorchJD's own constructor.
+
+    Raises:
+        UserError: if it cannot be compared, misses a package or wants other tasks or options.
+    """
+
+    name: ClassVar[str]
+    """Ours, with which a study names it."""
+    kind: ClassVar[type[nn.Module]]
+    """TorchJD's class."""
+
+    def __init__(
+        self, tasks: int | Iterable[str], *, shared: Shared | None = None, **options: Any
+    ) -> None:
+        if reason := self.left_out():
+            raise UserError(f"{self.name} cannot be compared: {reason}")
+        super().__init__(tasks, shared=shared)
+        self.options = options
+        self.method: Any = self.build(len(self.tasks), options)
+
+    @classmethod
+    def left_out(cls) -> str | None:
+        """Why no study can compare it, if none can."""
+        own = cls.name.removeprefix(PREFIX)
+        if own in LEFT_OUT or issubclass(cls.kind, Weighting):
+            return LEFT_OUT.get(own, "TorchJD has no aggregator of that name")
+        try:
+            inspect.signature(cls.kind).bind(**cls._arguments(2))
+        except TypeError as error:
+            return f"its constructor has {error}"
+        return None
+
+    @classmethod
+    def missing(cls) -> str | None:
+        """What has to be installed for it, and how, if anything."""
+        try:
+            cls.kind(**cls._arguments(3))
+        except ImportError as error:
+            return str(error)
+        return None
+
+    @classmethod
+    def build(cls, tasks: int, options: Mapping[str, Any]) -> nn.Module:
+        """TorchJD's object for a number of tasks."""
+        with _named(cls.name):
+            return cls.kind(**{**cls._arguments(tasks), **options})
+
+    @classmethod
+    def _arguments(cls, tasks: int) -> dict[str, Any]:
+        make = ARGUMENTS.get(cls.kind.__name__)
+        return {} if make is None else make(tasks)
+
+    def forward(self, losses: LossFunction, model: nn.Module, batch: Any) -> Tensor:
+        """The scalar of a batch.
+
+        Args:
+            losses: ``losses(model, batch)`` gives per-sample losses, in any of the forms that
+                :func:`~equipoise.losses.loss_function` takes.
+            model: the network.
+            batch: whatever ``losses`` takes.
+        """
+        return self.weigh(Step(loss_function(losses, self.tasks), model, batch))
 
     def reset(self) -> None:
         """Forget everything: as new."""
@@ -170,11 +228,31 @@ class TorchJD(TaskWeighting):
         if isinstance(self.method, Stateful):
             self.method.reset()
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> TaskWeighting:
+    def get_extra_state(self) -> Tensor:
+        """Whose state it is, and by what TorchJD knows that its buffers are of the same tasks."""
+        keys = {
+            path: _text(module._state_key)
+            for path, module in self.method.named_modules(remove_duplicate=False)
+            if getattr(module, "_state_key", None) is not None
+        }
+        return self._encoded(keys=keys)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take both."""
+        super().set_extra_state(state)
+        for path, text in decoded(state)["keys"].items():
+            self.method.get_submodule(path)._state_key = _of_text(text)
+
+    def _identity(self) -> dict[str, Any]:
+        return {**super()._identity(), "method": self.name}
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> TorchJD:
+        # Constants are plain attributes there.
         for name, value in list(vars(self.method).items()):
             if isinstance(value, Tensor):
-                setattr(self.method, name, fn(value))
-        return super()._apply(fn, recurse)
+                setattr(self.method, name, keeping_precision(fn)(value))
+        super()._apply(fn, recurse)
+        return self
 
 
 class Scalarized(TorchJD):
@@ -185,22 +263,22 @@ class Scalarized(TorchJD):
 
     last: Tensor
 
-    def __init__(self, peer: Peer, tasks: int | Iterable[str]) -> None:
-        super().__init__(peer, tasks)
-        self.register_buffer("last", torch.ones_like(self.initial))
-
-    def reset(self) -> None:
-        """Forget everything: as new."""
-        super().reset()
-        self.last.fill_(1)
+    def __init__(
+        self, tasks: int | Iterable[str], *, shared: Shared | None = None, **options: Any
+    ) -> None:
+        super().__init__(tasks, shared=shared, **options)
+        self.add_state("last", 1.0)
 
     def weigh(self, step: Step) -> Tensor:
         """The scalarizer's scalar."""
+        losses, _ = self._read(step.losses, step.counts, None)
+        if not self.training:
+            return self._weighted(losses)
         values = self._values(step)
-        with _named(self.peer.name):
+        with _named(self.name):
             total: Tensor = self.method(values)
         (weights,) = torch.autograd.grad(total, values, retain_graph=True)
-        self._weights.copy_(weights)
+        self._keep(weights)
         self.last.copy_(values.detach())
         return total
 
@@ -212,7 +290,7 @@ class Updated(Scalarized):
     """A scalarizer that is to see a batch's losses after the step too (FAMO): at the next step."""
 
     passes = "forward"
-    needs = "task losses, before and after the step"
+    needs = Needs.LOSSES | Needs.AFTERWARDS
 
     _again: Step | None = None
 
@@ -223,11 +301,21 @@ class Updated(Scalarized):
 
     def weigh(self, step: Step) -> Tensor:
         """The scalarizer's scalar."""
-        if self._again is not None:
-            with torch.no_grad():
-                self.method.update(self._values(self._again))
-        self._again = Step(step.loss_function, step.model, step.batch, step.shared)
+        if self.training:
+            if self._again is not None:
+                self._look_again(self._again)
+            self._again = Step(step.loss_function, step.model, step.batch)
         return super().weigh(step)
+
+    def _look_again(self, step: Step) -> None:
+        """Tell the scalarizer what became of a batch, unless its logarithms are not finite."""
+        computation = Computation(step.loss_function, step.model)
+        with torch.no_grad(), random_state_kept(step.model):
+            found = computation.call(step.batch, computation.copied_buffers())
+        losses, counts = task_losses(*found)
+        after = torch.where(counts > 0, losses, self.last)
+        if torch.stack([self.last, after]).log().isfinite().all():
+            self.method.update(after)
 
 
 class Aggregated(TorchJD):
@@ -240,24 +328,41 @@ class Aggregated(TorchJD):
     """
 
     passes = "tasks backward"
-    needs = "gradients of the shared parameters"
+    needs = Needs.LOSSES | Needs.GRADIENTS
+    shared_only: ClassVar[bool] = True
 
-    def __init__(self, peer: Peer, tasks: int | Iterable[str]) -> None:
-        super().__init__(peer, tasks)
-        self.before: TaskWeighting = Constant(self.tasks)
+    def __init__(
+        self, tasks: int | Iterable[str], *, shared: Shared | None = None, **options: Any
+    ) -> None:
+        super().__init__(tasks, shared=shared, **options)
+        self.before: Weighting_ = task.Constant(self.tasks)
 
-    def reset(self) -> None:
-        """Forget everything: as new."""
-        super().reset()
-        self.before.reset()
+    def preceded_by(self, first: Weighting_) -> Weighting_:
+        """The aggregator itself, of the gradients of weighted losses.
+
+        Raises:
+            TypeError: if ``first`` is no weighting of tasks.
+        """
+        if not isinstance(first, TaskWeighting) or isinstance(first, Aggregated):
+            raise TypeError(
+                f"{type(first).__name__} cannot stand in front of {self.name}: it takes a "
+                "weighting of tasks, as in slaw+torchjd/PCGrad"
+            )
+        self.before = first
+        return self
 
     def weigh(self, step: Step) -> Tensor:
         """The sum of the losses, weighted by what stands in front, with the gradient above."""
+        losses, _ = self._read(step.losses, step.counts, None)
+        if not self.training:
+            return self._weighted(losses)
         total = self.before.weigh(step)
         present = step.counts > 0
         if not present.any():
             return total
-        shared = parameters_of(step.shared)
+        shared = self._shared_by(step.losses, step.counts)
+        if shared is None:
+            return total
         known = {id(parameter) for parameter in shared}
         own = [
             parameter
@@ -265,11 +370,10 @@ class Aggregated(TorchJD):
             if parameter.requires_grad and id(parameter) not in known
         ]
         gradients = [
-            *self._aggregate(self.before.weights, step.losses, present, shared),
+            *self._aggregate(self.before.task_weights, step.losses, present, list(shared)),
             *(torch.autograd.grad(total, own, allow_unused=True) if own else ()),
         ]
-        given: Tensor = _Given.apply(total.detach(), gradients, *shared, *own)  # type: ignore[no-untyped-call]
-        return given
+        return with_gradients(total, gradients, [*shared, *own])
 
     def _aggregate(
         self, weights: Tensor, losses: Tensor, present: Tensor, shared: list[Tensor]
@@ -278,15 +382,16 @@ class Aggregated(TorchJD):
         jacobians = _jacobians((weights * losses)[rows], shared)
         own = torch.ones_like(weights)
         if torch.stack([jacobian.sum() for jacobian in jacobians]).isfinite().all():
-            with _named(self.peer.name):
-                method = self.method if rows.all() else self.peer.build(int(rows.sum()))
+            method = self.method
+            if not rows.all():
+                method = self.build(int(rows.sum()), self.options)
+            with _named(self.name):
                 gradients, found = _jac_to_grad(jacobians, method)
             if found is not None:
                 own[rows] = found.to(own.dtype)
         else:
             gradients = [jacobian.sum(0) for jacobian in jacobians]
-            own = own * torch.nan
-        self._weights.copy_(torch.where(present, weights * own, weights))
+        self._keep(torch.where(present, weights * own, weights))
         return gradients
 
 
@@ -316,21 +421,19 @@ def _jac_to_grad(jacobians: Iterable[Tensor], method: Any) -> tuple[list[Tensor]
     return [carrier.grad for carrier in carriers], weights
 
 
-class _Given(torch.autograd.Function):
-    """A value that has the gradients it is given."""
+def _text(value: Any) -> Any:
+    """A key of numbers, dtypes and devices, as JSON holds it."""
+    if isinstance(value, (tuple, list, torch.Size)):
+        return [_text(each) for each in value]
+    return value if isinstance(value, (int, float, str)) else {type(value).__name__: str(value)}
 
-    @staticmethod
-    def forward(
-        ctx: Any, value: Tensor, gradients: list[Tensor | None], *parameters: Tensor
-    ) -> Tensor:
-        ctx.gradients = gradients
-        return value.clone()
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:
-        scaled = (None if gradient is None else scale * gradient for gradient in ctx.gradients)
-        return (None, None, *scaled)
+def _of_text(text: Any) -> Any:
+    if isinstance(text, list):
+        return tuple(_of_text(each) for each in text)
+    if isinstance(text, dict) and "dtype" in text:
+        return getattr(torch, text["dtype"].removeprefix("torch."))
+    return torch.device(text["device"]) if isinstance(text, dict) else text
 
 
 @contextmanager

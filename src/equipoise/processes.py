@@ -1,7 +1,8 @@
-"""Sums over the processes of a distributed run; of one process, what it has."""
+"""What the processes of a distributed run have together; of one process, what it has."""
 
 from __future__ import annotations
 
+import torch
 import torch.distributed as dist
 from torch import Tensor
 
@@ -18,3 +19,38 @@ def summed(tensor: Tensor) -> Tensor:
     total = tensor.clone()
     dist.all_reduce(total)
     return total
+
+
+def whole_batch(losses: Tensor, counts: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Losses and label counts ``(tasks,)`` of the batches of all processes taken together.
+
+    A loss of the whole batch is the mean of the processes' losses weighed by their counts. One
+    all-reduce of ``2 × tasks`` numbers, which every process must join, also one without any label.
+    A non-finite loss of any process stays non-finite. With one process nothing is done.
+    """
+    if processes() == 1:
+        return losses, counts
+    losses = losses.to(torch.promote_types(losses.dtype, torch.float32))
+    labels = torch.ones_like(losses) if counts is None else counts.to(losses.dtype)
+    total, labels = summed(torch.stack([torch.where(labels > 0, losses * labels, 0), labels]))
+    return total / torch.where(labels > 0, labels, 1), labels
+
+
+def gathered(rows: Tensor) -> tuple[Tensor, slice]:
+    """The rows ``(samples, …)`` of all processes one after another, and where our own are.
+
+    Two all-gathers, which every process must join. Reads the sizes from the device.
+    """
+    if processes() == 1:
+        return rows, slice(None)
+    own = torch.tensor([len(rows)], device=rows.device)
+    sizes = [torch.empty_like(own) for _ in range(processes())]
+    dist.all_gather(sizes, own)
+    counts = [int(size) for size in sizes]
+    padded = rows.new_zeros(max(counts), *rows.shape[1:])
+    padded[: len(rows)] = rows
+    parts = [torch.empty_like(padded) for _ in counts]
+    dist.all_gather(parts, padded)
+    first = sum(counts[: dist.get_rank()])
+    together = torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+    return together, slice(first, first + len(rows))

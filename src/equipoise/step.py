@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
-from typing import Any, TypeAlias
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
+from typing import Any, Literal, TypeAlias
 
 from torch import Tensor, nn
 
-from equipoise.directional import Engine, alignments
+from equipoise.directional import Engine, RandomState, Shared, derived
 from equipoise.losses import task_losses
 
 LossFunction: TypeAlias = Callable[[nn.Module, Any], tuple[Tensor, Tensor | None]]
@@ -19,11 +19,14 @@ boolean mask ``(samples, tasks)`` of the labels present (``None`` if all are).""
 class Step:
     """One training step, computed once and only as far as a weighting asks.
 
+    It answers the same whatever was asked before: one forward pass gives the losses, updates
+    buffers and takes random numbers, and whatever another is needed for repeats its numbers.
+
     Args:
-        losses: how to compute the losses.
+        losses: how to compute the losses, in the one form that
+            :func:`~equipoise.losses.loss_function` gives.
         model: the network.
         batch: whatever ``losses`` takes.
-        shared: the parameters that all tasks share.
         held_out: a batch of samples held out from training, for whatever asks what helps them.
     """
 
@@ -32,18 +35,17 @@ class Step:
         losses: LossFunction,
         model: nn.Module,
         batch: Any,
-        shared: Iterable[Tensor],
         held_out: Any = None,
     ) -> None:
         self.loss_function = losses
         self.model = model
         self.batch = batch
-        self.shared = tuple(shared)
         self.held_out = held_out
 
     @cached_property
     def sample_losses(self) -> tuple[Tensor, Tensor | None]:
         """Losses ``(samples, tasks)`` from one forward pass, and the mask of labels present."""
+        self._before = RandomState(self.model)
         return self.loss_function(self.model, self.batch)
 
     @cached_property
@@ -61,30 +63,45 @@ class Step:
         return self._task_losses[1]
 
     def sample_derivatives(
-        self, direction: Sequence[Tensor], *, engine: Engine = "forward", check: bool = True
+        self,
+        direction: Sequence[Tensor],
+        shared: Shared,
+        *,
+        engine: Engine | Literal["auto"] = "forward",
+        check: bool = True,
     ) -> Tensor:
-        """Derivatives ``(samples, tasks)`` of the losses along a direction in ``shared``.
+        """Derivatives ``(samples, tasks)`` of the losses along a direction in shared parameters.
 
         Asked for before the losses, they come from the one forward pass that gives the losses.
-        Later a second pass gives them: it leaves the model's buffers alone, and dropout draws anew.
-        See :func:`~equipoise.alignments` for arguments and errors.
+        Later they come from a second pass, which repeats the random numbers of the first and leaves
+        the model's buffers alone. See :func:`~equipoise.alignments` for arguments and errors.
         """
-        first = "sample_losses" not in vars(self)
-        losses, mask, derivatives = alignments(
+        derive = partial(
+            derived,
             self.loss_function,
             self.model,
             self.batch,
             direction,
-            shared=self.shared,
+            shared,
             engine=engine,
             check=check,
-            update_buffers=first,
         )
-        if first:
-            self.sample_losses = losses, mask
+        if "sample_losses" in vars(self):
+            with self._before.repeated():
+                return derive(update_buffers=False)[2]
+        self._before = RandomState(self.model)
+        losses, mask, derivatives = derive(update_buffers=True)
+        self.sample_losses = losses, mask
         return derivatives
 
-    def derivatives(self, direction: Sequence[Tensor], *, check: bool = True) -> Tensor:
+    def derivatives(
+        self,
+        direction: Sequence[Tensor],
+        shared: Shared,
+        *,
+        engine: Engine | Literal["auto"] = "forward",
+        check: bool = True,
+    ) -> Tensor:
         """Derivatives ``(tasks,)`` of the task losses: means of :meth:`sample_derivatives`."""
-        derivatives = self.sample_derivatives(direction, check=check)
+        derivatives = self.sample_derivatives(direction, shared, engine=engine, check=check)
         return task_losses(derivatives, self.sample_losses[1])[0]

@@ -1,27 +1,44 @@
 """Gradients and directional derivatives of losses in the parameters that the tasks share."""
 
+from equipoise.directional.alignments import alignments, derived
 from equipoise.directional.check import Check, check
-from equipoise.directional.computation import Computation, is_sharded, random_state_kept, unwrapped
-from equipoise.directional.engines import ENGINES, Engine, alignments, engine_for
+from equipoise.directional.choice import engine_for
+from equipoise.directional.computation import Computation, unwrapped
+from equipoise.directional.engines import ENGINES, Engine
+from equipoise.directional.flat import flattened, unflattened
 from equipoise.directional.norms import gradient_norms, random_direction
 from equipoise.directional.objective import objective_gradient
-from equipoise.directional.shared import Shared, parameters_of, shared_parameters
+from equipoise.directional.random_state import RandomState, random_state_kept
+from equipoise.directional.sharding import is_sharded
+from equipoise.directional.shared import (
+    Shared,
+    border_parameters,
+    parameters_of,
+    parameters_of_graph,
+    shared_parameters,
+)
 
 __all__ = [
     "ENGINES",
     "Check",
     "Computation",
     "Engine",
+    "RandomState",
     "Shared",
     "alignments",
+    "border_parameters",
     "check",
+    "derived",
     "engine_for",
+    "flattened",
     "gradient_norms",
     "is_sharded",
     "objective_gradient",
     "parameters_of",
+    "parameters_of_graph",
     "random_direction",
     "random_state_kept",
     "shared_parameters",
+    "unflattened",
     "unwrapped",
 ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import statistics
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,15 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from equipoise.directional.computation import (
-    Computation,
-    differentiable_kernels,
-    random_state_kept,
-    unwrapped,
-)
-from equipoise.directional.engines import ENGINES, Engine, alignments, engine_for
+from equipoise.directional.computation import Computation, unwrapped
+from equipoise.directional.engines import ENGINES, Engine, derivatives_by
+from equipoise.directional.gradients import gradients_of
+from equipoise.directional.kernels import differentiable_kernels
 from equipoise.directional.norms import random_direction
+from equipoise.directional.random_state import random_state_kept
 from equipoise.directional.shared import Shared, parameters_of
+from equipoise.directional.verify import Trial
 from equipoise.losses import loss_function
 
 TIMES = 3
@@ -45,14 +43,14 @@ class EngineCheck:
 class Check:
     """What :func:`check` found; as text it is for people to read."""
 
-    engine: Engine
-    """The engine that ``"auto"`` takes."""
+    engine: Engine | None
+    """The engine that ``"auto"`` takes; ``None`` if none serves."""
     interacting: bool | None
     """Whether a sample's losses depend on other samples; ``None`` if that could not be tried."""
     engines: Mapping[Engine, EngineCheck]
 
     def __str__(self) -> str:
-        lines = [f"engine: {self.engine}"]
+        lines = [f"engine: {self.engine or 'none serves'}"]
         for name, found in self.engines.items():
             result = found.failure or f"error {found.error:.1e}, {found.cost:.1f} plain steps"
             lines.append(f"  {name:10}  {result}")
@@ -93,49 +91,45 @@ def check(
     losses = loss_function(losses)
     model = unwrapped(model)
     parameters = parameters_of(model if shared is None else shared)
+    trial = Trial(losses, model, batch, parameters)
     direction = random_direction(parameters, 0)
     computation = Computation(losses, model)
     reference = _reference(computation, batch, parameters, direction, samples)
 
+    def backward(values: Tensor, mask: Tensor | None) -> None:
+        labels = torch.ones_like(values) if mask is None else mask.to(values.dtype)
+        gradients_of(values, parameters, labels, parameters=model.parameters())
+
     def plain() -> None:
-        values, mask = computation.call(batch, computation.copied_buffers())
-        _backward(values, mask, parameters)
+        backward(*computation.call(batch, computation.copied_buffers()))
 
     step = _seconds(plain, model)
 
     def tried(engine: Engine) -> EngineCheck:
         def run() -> Tensor:
-            values, mask, derivatives = alignments(
-                losses,
-                model,
-                batch,
-                direction,
-                shared=parameters,
-                engine=engine,
-                check=False,
-                update_buffers=False,
+            values, mask, derivatives = derivatives_by(
+                engine, losses, model, batch, direction, parameters, update_buffers=False
             )
-            _backward(values, mask, parameters)
+            backward(values, mask)
             return derivatives
 
         try:
-            with random_state_kept(model):
-                found = run()
-            errors = [
-                abs(float(found[row, task]) - expected) / (norm or 1)
-                for row, task, expected, norm in reference
-            ]
-            return EngineCheck(max(errors, default=0.0), _seconds(run, model) / step)
-        except (NotImplementedError, RuntimeError) as error:
-            return EngineCheck(math.nan, math.nan, str(error).split("\n")[0])
+            trial.verify(engine)
+        except (NotImplementedError, ValueError) as error:
+            return EngineCheck(math.nan, math.nan, str(error))
+        with torch.enable_grad(), random_state_kept(model):
+            found = run()
+        errors = [
+            abs(float(found[row, task]) - expected) / (norm or 1)
+            for row, task, expected, norm in reference
+        ]
+        return EngineCheck(max(errors, default=0.0), _seconds(run, model) / step)
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what it warns of stands in the table
-        engine = engine_for(losses, model, batch, shared=parameters)
+    engines = {engine: tried(engine) for engine in ENGINES}
     return Check(
-        engine=engine,
+        engine=next((engine for engine, found in engines.items() if not found.failure), None),
         interacting=_interacting(computation, batch),
-        engines={engine: tried(engine) for engine in ENGINES},
+        engines=engines,
     )
 
 
@@ -153,9 +147,7 @@ def _reference(
     places = (torch.ones_like(values, dtype=torch.bool) if mask is None else mask).nonzero()
     reference = []
     for row, task in places[:: max(len(places) // samples, 1)][:samples].tolist():
-        gradients = torch.autograd.grad(
-            values[row, task], parameters, retain_graph=True, allow_unused=True
-        )
+        gradients = gradients_of(values[row, task], parameters, parameters=model.parameters())
         pairs = [
             (gradient, part)
             for gradient, part in zip(gradients, direction, strict=True)
@@ -165,11 +157,6 @@ def _reference(
         norm = float(sum(gradient.square().sum() for gradient, _ in pairs)) ** 0.5
         reference.append((row, task, derivative, norm))
     return reference
-
-
-def _backward(values: Tensor, mask: Tensor | None, parameters: list[Tensor]) -> None:
-    labels = torch.ones_like(values) if mask is None else mask.to(values.dtype)
-    torch.autograd.grad(values, parameters, labels, allow_unused=True)
 
 
 def _seconds(work: Callable[[], object], model: nn.Module) -> float:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.grad_mode import _unsafe_preserve_version_counter
 
-from equipoise.directional.computation import Computation, is_sharded, random_state_kept
+from equipoise.directional.computation import Computation
 from equipoise.directional.norms import norm
+from equipoise.directional.random_state import random_state_kept
+from equipoise.directional.sharding import local_part
 
 if TYPE_CHECKING:
     from equipoise.step import LossFunction
@@ -41,21 +45,29 @@ def difference_derivatives(
     size = precision * norm(parameters).clamp(min=1) / torch.where(length > 0, length, 1)
     start = [parameter.detach().clone() for parameter in parameters]
     moved = []
-    with torch.no_grad(), torch.autocast(parameters[0].device.type, enabled=False):
+    with (
+        torch.no_grad(),
+        torch.autocast(parameters[0].device.type, enabled=False),
+        _unnoticed(parameters),
+    ):
         try:
             for sign in (1, -1):
                 for parameter, origin, part in zip(parameters, start, direction, strict=True):
-                    _local(parameter).copy_(_local(origin) + sign * size * _local(part))
+                    local_part(parameter).copy_(local_part(origin) + sign * size * local_part(part))
                 with random_state_kept(model):
                     values, _ = computation.call(batch, computation.copied_buffers())
                 moved.append(values)
         finally:
             for parameter, origin in zip(parameters, start, strict=True):
-                _local(parameter).copy_(_local(origin))
+                local_part(parameter).copy_(local_part(origin))
     values, mask = computation.call(batch, {} if update_buffers else computation.copied_buffers())
     return values, mask, (moved[0] - moved[1]) / (2 * size)
 
 
-def _local(tensor: Any) -> Tensor:
-    local: Tensor = tensor.to_local() if is_sharded(tensor) else tensor
-    return local
+@contextmanager
+def _unnoticed(parameters: Sequence[Tensor]) -> Iterator[None]:
+    """Graphs that are there already may be used after changes that are undone inside."""
+    with ExitStack() as stack:
+        for parameter in parameters:
+            stack.enter_context(_unsafe_preserve_version_counter(local_part(parameter)))
+        yield

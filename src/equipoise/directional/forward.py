@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,7 +14,8 @@ import torch.autograd.forward_ad as forward_mode
 from torch import Tensor, nn
 
 from equipoise.directional.attention import fused_attention
-from equipoise.directional.computation import Computation, differentiable_kernels
+from equipoise.directional.computation import Computation
+from equipoise.directional.kernels import SWITCHES, differentiable_kernels
 
 if TYPE_CHECKING:
     from equipoise.step import LossFunction
@@ -31,24 +33,20 @@ def forward_derivatives(
     """Losses, mask and derivatives; see :func:`~equipoise.directional.alignments`.
 
     Every shared parameter carries its part of the direction, every operation passes on value and
-    derivative, so dropout draws once for both and BatchNorm sees the batch once.
+    derivative, so dropout draws once for both and BatchNorm sees the batch once. Of several threads
+    one at a time, since PyTorch has one forward mode for all.
 
     Raises:
         ValueError: if no derivative arrives.
         NotImplementedError: naming the operator, if one has no forward-mode formula.
+        RuntimeError: inside another computation in forward mode.
     """
     computation = Computation(losses, model)
     replaced = {} if update_buffers else computation.copied_buffers()
-    with forward_mode.dual_level(), fused_attention(), differentiable_kernels(model):
-        with warnings.catch_warnings():
-            # PyTorch loads its formulas at first use, by means of its own that it warns of.
-            warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
-            duals = [
-                forward_mode.make_dual(parameter, part)  # type: ignore[no-untyped-call]
-                for parameter, part in zip(parameters, direction, strict=True)
-            ]
+    with SWITCHES, _dual_level(), fused_attention(), differentiable_kernels(model):
+        duals = _duals(parameters, direction)
         try:
-            dual, mask = computation.call(batch, replaced | computation.named(parameters, duals))
+            dual, mask = computation.call(batch, replaced | duals)
         except NotImplementedError as error:
             name = _operator_without_formula(error)
             if name is None:
@@ -65,6 +63,29 @@ def forward_derivatives(
             "on the way detached or under no_grad()?"
         )
     return values, mask, derivatives.detach()
+
+
+@contextmanager
+def _dual_level() -> Iterator[None]:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(forward_mode.dual_level())
+        except RuntimeError as error:
+            raise RuntimeError(
+                "PyTorch has one forward mode, which is in use here: call this outside of "
+                "dual_level(), torch.func.jvp and the like, or take the engine 'reverse'"
+            ) from error
+        yield
+
+
+def _duals(parameters: list[Tensor], direction: Sequence[Tensor]) -> dict[Tensor, Tensor]:
+    with warnings.catch_warnings():
+        # PyTorch loads its formulas at first use, by means of its own that it warns of.
+        warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
+        return {
+            parameter: forward_mode.make_dual(parameter, part)  # type: ignore[no-untyped-call]
+            for parameter, part in zip(parameters, direction, strict=True)
+        }
 
 
 def _operator_without_formula(error: NotImplementedError) -> str | None:

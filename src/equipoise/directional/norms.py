@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from equipoise.directional.computation import is_sharded
+from equipoise.directional.sharding import whole
 from equipoise.directional.shared import Shared, parameters_of
 from equipoise.processes import processes, summed
 
@@ -60,13 +59,8 @@ def gradient_norms(losses: Tensor, shared: Shared, counts: Tensor | None = None)
 
 def norm(tensors: Sequence[Tensor]) -> Tensor:
     """The norm of all of them together, of sharded ones over all processes."""
-    squares = [_whole(tensor.detach().square().sum()) for tensor in tensors]
+    squares = [whole(tensor.detach().square().sum()) for tensor in tensors]
     return torch.stack(squares).sum().sqrt()
-
-
-def _whole(tensor: Any) -> Tensor:
-    whole: Tensor = tensor.full_tensor() if is_sharded(tensor) else tensor
-    return whole
 
 
 def random_direction(shared: Shared, *key: int) -> list[Tensor]:

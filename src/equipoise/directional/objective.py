@@ -8,7 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from equipoise.directional.computation import Computation, in_float16, is_sharded, unwrapped
+from equipoise.directional.computation import Computation, unwrapped
+from equipoise.directional.gradients import gradients_by_backward, gradients_of
+from equipoise.directional.precision import in_float16
+from equipoise.directional.sharding import is_sharded
 from equipoise.processes import processes, summed
 
 LOSS_SCALES = 2.0**16, 2.0**8, 1.0
@@ -51,17 +54,15 @@ def objective_gradient(
     }
     replaced = {**moved, **{each: leaf for each, leaf in leaves.items() if leaf is not each}}
     with torch.enable_grad():
-        value, count = computation.call(
-            batch,
-            computation.copied_buffers()
-            | computation.named(list(replaced), list(replaced.values())),
-        )
+        value, count = computation.call(batch, computation.copied_buffers() | replaced)
     if not isinstance(value, Tensor) or value.ndim:
         found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise ValueError(f"the held-out objective must be a scalar tensor, found {found}")
     if not value.requires_grad:
         raise ValueError("the held-out objective has no graph: does it run under no_grad()?")
-    gradients = _gradients(value * _share(value, count), list(leaves.values()), computation)
+    gradients = _gradients(
+        value * _share(value, count), list(leaves.values()), list(computation.parameters())
+    )
     if all(gradient is None for gradient in gradients):
         raise ValueError(
             "the held-out objective depends on no shared parameter: are these the right parameters?"
@@ -74,30 +75,19 @@ def objective_gradient(
     )
 
 
-def _gradients(value: Tensor, leaves: list[Tensor], module: nn.Module) -> list[Tensor | None]:
-    if any(is_sharded(leaf) for leaf in leaves):
-        return _sharded_gradients(value, leaves, module)
+def _gradients(
+    value: Tensor, leaves: list[Tensor], parameters: list[Tensor]
+) -> list[Tensor | None]:
+    if any(map(is_sharded, leaves)):
+        # What gathers sharded parameters hands gradients back in backward() only.
+        return gradients_by_backward(value, leaves, parameters=parameters)
     if not in_float16(value):
-        return list(torch.autograd.grad(value, leaves, allow_unused=True))
+        return gradients_of(value, leaves, parameters=parameters)
     for scale in LOSS_SCALES:
-        gradients = torch.autograd.grad(value * scale, leaves, allow_unused=True, retain_graph=True)
+        gradients = gradients_of(value * scale, leaves, parameters=parameters)
         if all(gradient is None or gradient.isfinite().all() for gradient in gradients):
             break
     return [None if gradient is None else gradient / scale for gradient in gradients]
-
-
-def _sharded_gradients(
-    value: Tensor, leaves: list[Tensor], module: nn.Module
-) -> list[Tensor | None]:
-    # What gathers sharded parameters hands gradients back in backward() only.
-    kept = {parameter: parameter.grad for parameter in module.parameters()}
-    for parameter in kept:
-        parameter.grad = None
-    torch.autograd.backward(value)
-    gradients = [leaf.grad for leaf in leaves]
-    for parameter, gradient in kept.items():
-        parameter.grad = gradient
-    return gradients
 
 
 def _share(value: Tensor, count: Tensor) -> Tensor | float:

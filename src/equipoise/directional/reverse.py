@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from equipoise.directional.computation import Computation, differentiable_kernels
+from equipoise.directional.computation import Computation
+from equipoise.directional.kernels import differentiable_kernels
 
 if TYPE_CHECKING:
     from equipoise.step import LossFunction

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,21 +13,27 @@ from equipoise.directional import (
     Computation,
     Engine,
     Shared,
+    border_parameters,
     engine_for,
     objective_gradient,
-    parameters_of,
     random_state_kept,
     shared_parameters,
     unwrapped,
 )
 from equipoise.errors import near_match
+from equipoise.gradients import with_parts
 from equipoise.losses import loss_function, task_losses, task_names
-from equipoise.moments import whole_batch
-from equipoise.processes import processes, summed
-from equipoise.step import Step
+from equipoise.processes import gathered, processes, summed
+from equipoise.step import LossFunction, Step
+from equipoise.weighting import Needs, Weighting
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+SHARED = ("border", "all")
 
 
-class SampleWeighting(nn.Module):
+class SampleWeighting(Weighting):
     r"""Losses of every sample of every task in, :math:`\sum_{ik} w_{ik} l_{ik}` out.
 
     The weights are constants to autograd. They follow from the alignments
@@ -36,44 +42,45 @@ class SampleWeighting(nn.Module):
     One pass gives all of them, whatever the number of samples and tasks: see
     :func:`~equipoise.alignments`.
 
-    Uniform weights are 1 / (tasks × labels of the task): the mean over the tasks of their mean
-    losses, ``tasks`` times less than the sum of task losses that most loops minimise. With plain
-    SGD the same training takes a learning rate ``tasks`` times as large; Adam does not mind.
+    Uniform weights are 1 / (labels of the task), so that the scalar is the sum of the tasks' mean
+    losses, as of every weighting.
 
     In training mode a call derives new weights. After ``.eval()`` it weighs the mean losses of the
-    tasks by the last task weights. A NaN in a loss or in an alignment shows in the scalar.
+    tasks by the last task weights. A NaN in a loss or in an alignment shows in the scalar. Of
+    several processes each weighs its samples as one process would that had all of them; what comes
+    back is scaled so that the mean of the processes' gradients, which DistributedDataParallel
+    takes, is right.
 
-    Of several processes each weighs its samples as one process would that had all of them; what
-    comes back is scaled so that the mean of the processes' gradients, which
-    DistributedDataParallel takes, is right.
-
-    All state is in ``state_dict()``. Model and losses are not part of it. A method subclasses
+    Model and losses are not part of the state. A method subclasses
     :class:`~equipoise.sample.heldout.HeldOutWeighting` or :class:`BatchWeighting`, by where its
-    direction comes from, and says in ``_weigh`` how weights follow from alignments.
+    direction comes from, and says in :meth:`weigh_samples` how weights follow from alignments.
 
     Args:
         losses: ``losses(model, batch)`` gives the loss of each sample: a tensor
             ``(samples, tasks)``, or by name tensors ``(samples,)``, floating; or a pair of that and
             the labels present, boolean in the same form. A missing label has weight 0, and its loss
-            must be a number nonetheless. Gets held-out batches too, unless ``objective`` does.
+            must be a number nonetheless (:func:`~equipoise.present`). Gets held-out batches too,
+            unless ``objective`` does.
         model: the network. It may be wrapped in DistributedDataParallel, compiled, or sharded.
         main: the task that the others are to serve: a name, or an index.
-        shared: the parameters that the tasks share: a module, parameters, or one parameter. Of
-            ``None`` those are found that the main task and at least one other reach.
+        shared: the parameters that the tasks share: a module, parameters, or one parameter.
+            ``"all"``: those that the main task and at least one other reach. ``"border"``: of these
+            the last layer that every task passes, which costs least. Both are found at the first
+            batch with labels of the main task and of another; until then weights are uniform.
         engine: see :func:`~equipoise.alignments`; ``"auto"`` decides at the first step.
         tasks: number of tasks, or their names, in the order of the columns; not needed where
-            ``losses`` gives names.
+            ``losses`` gives names, and the first batch all of them.
 
     Attributes:
-        passes: extra passes that a step costs, for people to read.
-        needs: what the method asks of a step, for people to read.
-        source: where the method comes from.
-        tasks: the names; ``None`` before they are known.
+        steps: calls in training mode.
     """
 
-    passes: ClassVar[str] = ""
-    needs: ClassVar[str] = ""
-    source: ClassVar[str] = ""
+    steps: int
+    _weights: Tensor | None
+    _alignments: Tensor | None
+    shared_only: ClassVar[bool] = False
+    """Whether the weights count in the shared parameters alone, and the others learn from uniform
+    ones."""
 
     def __init__(
         self,
@@ -81,68 +88,102 @@ class SampleWeighting(nn.Module):
         model: nn.Module,
         *,
         main: str | int,
-        shared: Shared | None = None,
+        shared: Shared | Literal["border", "all"] = "all",
         engine: Engine | Literal["auto"] = "auto",
         tasks: int | Iterable[str] | None = None,
     ) -> None:
-        super().__init__()
         if engine != "auto" and engine not in ENGINES:
             raise ValueError(f"engine must be one of auto, {', '.join(ENGINES)}, found {engine!r}")
         if not isinstance(model, nn.Module):
             raise TypeError(f"model must be a module, found {type(model).__name__}")
+        if isinstance(shared, str) and shared not in SHARED:
+            raise ValueError(
+                f"shared must be 'border', 'all', or the parameters themselves, found {shared!r}"
+            )
+        given = None if isinstance(shared, str) else shared
+        super().__init__(tasks, shared=given)
+        self._find_shared = border_parameters if shared == "border" else shared_parameters
         # In a tuple, or the model would count as a part of the weighting, saved and moved with it.
         self._of = (losses, model)
-        self._shared = None if shared is None else tuple(parameters_of(shared))
         self._engine = engine
-        self.steps = 0
-        self.tasks: tuple[str, ...] | None = None
+        self._checked = False
+        self._before: Weighting | None = None
         self._given_main = main
-        self._task_weights = torch.empty(0)
-        self._last: tuple[Tensor, Tensor] | None = None
-        if tasks is not None:
-            self._name(task_names(tasks))
+        self.add_number("steps", 0)
+        self.add_state("_weights", None)
+        self.add_state("_alignments", None)
+        if self.tasks:
+            self._main = self._main_of(self.tasks)
+
+    @classmethod
+    def made_for(
+        cls,
+        tasks: Iterable[str],
+        losses: LossFunction,
+        model: nn.Module,
+        *,
+        shared: Shared,
+        main: str | None = None,
+        **options: Any,
+    ) -> Self:
+        """See :meth:`~equipoise.Weighting.made_for`."""
+        if main is None:
+            raise ValueError(f"{cls.__name__} serves a main task, and there is none")
+        return cls(losses, model, main=main, tasks=tasks, **{"shared": shared, **options})
 
     @property
     def main(self) -> str:
         """The name of the main task."""
-        return self._known_tasks[self._main]
+        return self.tasks[self._main]
 
     @property
     def weights(self) -> Tensor:
         """The weights of the last call, detached, ``(samples, tasks)``; of this process's batch."""
-        return self._of_last_call[0]
+        return self._of_last_call(self._weights)
 
     @property
     def alignments(self) -> Tensor:
         """The alignments of the last call, ``(samples, tasks)``; 0 where there is no label."""
-        return self._of_last_call[1]
-
-    @property
-    def task_weights(self) -> Tensor:
-        """Sums of the weights over the samples of the last step, of all processes, ``(tasks,)``."""
-        if self.tasks is None:
-            raise RuntimeError("the tasks are not known yet: call the weighting first")
-        return self._task_weights.clone()
+        return self._of_last_call(self._alignments)
 
     @property
     def sample_weights(self) -> Tensor:
         """Sums of the weights of the last call over the tasks, ``(samples,)``."""
         return self.weights.sum(1)
 
-    def _step(self, batch: Any, held_out: Any = None) -> Step:
-        """The step of a batch, with what has to be found out at the first."""
-        losses, model = self._of
-        if self.tasks is None:
-            self._name(_names_of(losses, model, batch))
-        function = loss_function(losses, self._known_tasks)
-        if self._shared is None:
-            self._shared = tuple(shared_parameters(function, model, batch, self._main))
-        return Step(function, model, batch, self._shared, held_out)
+    @property
+    def task_weights(self) -> Tensor:
+        """Sums of the weights over the samples of the last step, of all processes, ``(tasks,)``."""
+        if not self.tasks:
+            raise RuntimeError("the tasks are not known yet: call the weighting first")
+        return super().task_weights
+
+    def preceded_by(self, first: Weighting) -> Weighting:
+        """The weighting itself, with one of the tasks' weighted mean losses in front of it.
+
+        Within each task this one decides which samples count; ``first`` sees the weighted mean
+        :math:`\\bar L_k = \\sum_i w_{ik} l_{ik} / \\sum_i w_{ik}` of each task and gives it a
+        weight :math:`v_k`; the scalar is :math:`\\sum_{ik} v_k w_{ik} l_{ik}`.
+
+        Raises:
+            TypeError: if ``first`` needs more than the losses and their gradients.
+        """
+        if first.needs & ~(Needs.LOSSES | Needs.GRADIENTS | Needs.OPTIMIZER) or not first.tasks:
+            raise TypeError(
+                f"{type(first).__name__} cannot stand in front of {type(self).__name__}: it needs "
+                f"{first.needs}, and there are only the weighted mean losses"
+            )
+        if self.tasks and self.tasks != first.tasks:
+            raise ValueError(f"the tasks differ: {list(first.tasks)} and {list(self.tasks)}")
+        if not self.tasks:
+            self._name(first.tasks)
+        self._before = first
+        return self
 
     def weigh(self, step: Step) -> Tensor:
         """The scalar for a :class:`~equipoise.Step`."""
         if not self.training:
-            return (self._task_weights.to(step.losses.device) * step.losses).sum()
+            return self.task_weights.to(step.losses).dot(step.losses)
         if not torch.is_grad_enabled():
             raise RuntimeError(
                 "weights are derived from gradients, and there are none under no_grad(): call "
@@ -150,112 +191,165 @@ class SampleWeighting(nn.Module):
             )
         alignments = self._align(step)
         losses, mask = with_mask(*step.sample_losses)
-        alignments = torch.where(mask, alignments.to(torch.float32), 0)
-        weights = self._weigh(alignments, uniform_weights(mask))
-        self._last = weights, alignments
-        task_weights = summed(weights.sum(0))
-        previous = self._task_weights.to(weights.device)
-        self._task_weights = torch.where(task_weights.isfinite().all(), task_weights, previous)
+        if losses.device != self._zero.device:
+            self.to(losses.device)
+        weights, uniform, task_weights = self._weigh_together(alignments, mask)
+        self._task_weights.copy_(
+            torch.where(task_weights.isfinite().all(), task_weights, self._task_weights)
+        )
+        self._weights = weights
         self.steps += 1
-        return weighted_sum(weights, losses, mask)
+        return self._total(weights, uniform, torch.where(mask, losses, 0))
 
-    def reset(self) -> None:
-        """Forget everything but the names: as new."""
-        self.steps = 0
-        self._last = None
-        if self.tasks is not None:
-            self._task_weights = torch.full((len(self.tasks),), 1 / len(self.tasks))
+    def weigh_samples(self, alignments: Tensor, uniform: Tensor) -> Tensor:
+        """Weights from alignments.
 
-    def get_extra_state(self) -> dict[str, Any]:
-        """All that the next step depends on."""
-        return {
-            "tasks": None if self.tasks is None else list(self.tasks),
-            "main": self._given_main if self.tasks is None else self.main,
-            "task_weights": self._task_weights.clone(),
-            "steps": self.steps,
-        }
+        Args:
+            alignments: ``(samples, tasks)``, positive where a step on the loss helps, 0 where there
+                is no label; of the samples of all processes. They may be NaN or infinite, which the
+                weights are to show.
+            uniform: the uniform weights, 1 / (labels of the task): 0 where there is no label.
 
-    def set_extra_state(self, state: Mapping[str, Any]) -> None:
-        """Go on where that was; refuse the state of other tasks."""
-        if state["tasks"] is not None:
-            if self.tasks is None:
-                self._name(tuple(state["tasks"]))
-            found, own = (
-                [*each, main]
-                for each, main in ((state["tasks"], state["main"]), (self._known_tasks, self.main))
-            )
-            if found != own:
-                raise ValueError(
-                    f"this state is for the tasks {found[:-1]} and the main task {found[-1]!r}, "
-                    f"not {own[:-1]} and {own[-1]!r}"
-                )
-        self._task_weights = state["task_weights"].clone()
-        self.steps = state["steps"]
-
-    def _weigh(self, alignments: Tensor, uniform: Tensor) -> Tensor:
-        """Weights ``(samples, tasks)`` from alignments, 0 where there is no label.
-
-        ``uniform`` are the uniform weights: 0 too where there is no label.
+        Returns:
+            Weights ``(samples, tasks)``, 0 where there is no label.
         """
         raise NotImplementedError
 
-    def _align(self, step: Step) -> Tensor:
-        """Alignments ``(samples, tasks)``, positive where a step on the loss helps."""
-        parameters = parameters_of(step.shared)
-        direction = self._direction(step, parameters)
+    def _weigh_together(
+        self, alignments: Tensor | None, mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Weights and uniform ones of this process's samples, and the sums of all by task."""
+        everyones, own = gathered(mask)
+        uniform = uniform_weights(everyones).to(self._zero.dtype)
+        if alignments is None:
+            self._alignments = torch.zeros_like(uniform[own])
+            return uniform[own], uniform[own], uniform.sum(0)
+        alignments = torch.where(mask, alignments.to(self._zero.dtype), 0)
+        self._alignments = alignments
+        weights = self.weigh_samples(gathered(alignments)[0], uniform)
+        return weights[own], uniform[own], weights.sum(0)
+
+    def _total(self, weights: Tensor, uniform: Tensor, losses: Tensor) -> Tensor:
+        """The scalar whose mean over the processes is the weighted sum over all their samples."""
+        sums = (weights * losses).sum(0) * processes()
+        total = sums.sum() if self._before is None else self._balanced(sums, weights)
+        if not self.shared_only or self._shared is None:
+            return total
+        uniform_sums = (uniform * losses).sum(0) * processes()
+        others = uniform_sums.dot(self._balance.to(uniform_sums))
+        served = {id(parameter) for parameter in (*self._shared, *self.parameters())}
+        own = [each for each in self._of[1].parameters() if each.requires_grad]
+        return with_parts(
+            [
+                (total, [*self._shared, *self.parameters()]),
+                (others, [each for each in own if id(each) not in served]),
+            ]
+        )
+
+    def _balanced(self, sums: Tensor, weights: Tensor) -> Tensor:
+        """The scalar of the weighting in front, which sees the tasks' weighted means."""
+        assert self._before is not None
+        shares = weights.sum(0) * processes()
+        means = sums / torch.where(shares > 0, shares, 1)
+        total: Tensor = self._before(means, shares)
+        # There each task had its whole share.
+        return total + self._balance.to(sums).dot(sums - means)
+
+    @property
+    def _balance(self) -> Tensor:
+        """What the weighting in front gave the tasks, ``(tasks,)``; ones if there is none."""
+        if self._before is None:
+            return torch.ones_like(self._task_weights)
+        return self._before.task_weights
+
+    def _step(self, batch: Any, held_out: Any = None) -> Step:
+        """The step of a batch, with the names that may have to be found out at the first."""
+        losses, model = self._of
+        if not self.tasks:
+            self._name(_names_of(losses, model, batch))
+        return Step(loss_function(losses, self.tasks), model, batch, held_out)
+
+    def _losses_of(self, step: Step) -> LossFunction:
+        """The step's losses, checked to be those of these tasks."""
+        return loss_function(step.loss_function, self.tasks)
+
+    def _align(self, step: Step) -> Tensor | None:
+        """Alignments ``(samples, tasks)``; ``None`` while the shared parameters are not known."""
+        if self._shared is None:
+            found = self._find_shared(step.loss_function, step.model, step.batch, self._main)
+            if found is None:
+                return None
+            self._shared = tuple(found)
+        direction = self._direction(step, list(self._shared))
+        first, self._checked = not self._checked, True
         if self._engine == "auto":
-            self._engine = engine_for(step.loss_function, step.model, step.batch, shared=parameters)
+            self._engine = engine_for(
+                step.loss_function, step.model, step.batch, shared=self._shared
+            )
         # Whether they are all lost is looked at once: it reads from the device.
-        return step.sample_derivatives(direction, engine=self._engine, check=self.steps == 0)
+        return step.sample_derivatives(direction, self._shared, engine=self._engine, check=first)
 
     def _direction(self, step: Step, parameters: list[Tensor]) -> list[Tensor]:
         """Of the shared parameters, that in which the objective becomes worse."""
         raise NotImplementedError
 
+    @staticmethod
+    def _means_to_derive(found: tuple[Tensor, Tensor | None]) -> Tensor:
+        """Task losses ``(tasks,)`` whose gradients, averaged over processes, are of all samples."""
+        losses, counts = task_losses(*found)
+        return losses * counts * processes() / summed(counts).clamp(min=1)
+
     def _main_loss(self, step: Step) -> Callable[[nn.Module, Any], tuple[Tensor, Tensor]]:
         """The mean loss of the main task, and the number of its labels."""
 
         def main_loss(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
-            losses, counts = task_losses(*step.loss_function(model, batch))
-            if self.steps == 0 and processes() == 1 and not counts[self._main]:
-                raise ValueError(
-                    f"the batch that the direction comes from has no label of task {self.main!r}"
-                )
+            losses, counts = task_losses(*self._losses_of(step)(model, batch))
             return losses[self._main], counts[self._main]
 
         return main_loss
 
-    @property
-    def _known_tasks(self) -> tuple[str, ...]:
-        assert self.tasks is not None
-        return self.tasks
-
-    @property
-    def _of_last_call(self) -> tuple[Tensor, Tensor]:
-        if self._last is None:
+    def _of_last_call(self, found: Tensor | None) -> Tensor:
+        if found is None:
             raise RuntimeError(
                 "there are no weights yet: call the weighting in training mode first"
             )
-        return self._last
+        return found
 
     def _name(self, tasks: tuple[str, ...]) -> None:
         """Take in the names, now that they are known."""
+        self._main = self._main_of(tasks)
+        self.tasks = tasks
+        self._size = len(tasks)
+        self.reset()
+
+    def _main_of(self, tasks: tuple[str, ...]) -> int:
         main = self._given_main
         if isinstance(main, int) and not isinstance(main, bool):
             if not 0 <= main < len(tasks):
                 raise ValueError(f"main must be below the number of tasks, {len(tasks)}: {main}")
-        elif main not in tasks:
-            raise ValueError(f"main: there is no task {main!r}: {near_match(str(main), tasks)}")
-        self.tasks = tasks
-        self._main = main if isinstance(main, int) else tasks.index(main)
-        self.reset()
+            return main
+        if main not in tasks:
+            raise ValueError(
+                f"main: there is no task {main!r}: {near_match(str(main), tasks)} If the first "
+                "batch can lack it, name all tasks: tasks=[…]"
+            )
+        return tasks.index(main)
+
+    def _identity(self) -> dict[str, Any]:
+        main = self.main if self.tasks else self._given_main
+        return {**super()._identity(), "main task": main}
+
+    def _refuse_others(self, saved: Mapping[str, Any]) -> None:
+        if not self.tasks and saved.get("tasks"):
+            self._name(tuple(saved["tasks"]))
+        super()._refuse_others(saved)
 
 
 class BatchWeighting(SampleWeighting):
     """A weighting by alignment with the gradient of the main task on the training batch itself."""
 
-    passes: ClassVar[str] = "main task forward and backward, the forward pass in forward mode"
-    needs: ClassVar[str] = "a main task"
+    needs = Needs.LOSSES | Needs.DERIVATIVES | Needs.MAIN
+    passes = "main task forward and backward, the forward pass in forward mode"
 
     def forward(self, batch: Any) -> Tensor:
         """The weighted sum of the losses of a batch; in training mode weights are derived first.
@@ -278,16 +372,15 @@ class BatchWeighting(SampleWeighting):
         return objective_gradient(self._main_loss(step), step.model, step.batch, parameters)
 
 
-def task_means(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of each task's values in the mask, of all processes, ``(tasks,)``; 0 if it has none."""
-    means, _ = whole_batch(*task_losses(values, mask))
-    return means
+def task_means(values: Tensor, uniform: Tensor) -> Tensor:
+    """Mean of each task's values over its labels, ``(tasks,)``; 0 if it has none."""
+    return (uniform * values).sum(0)
 
 
 def normalised(gains: Tensor, fallback: Tensor | float) -> Tensor:
-    """Gains ≥ 0 as shares of their sum over all processes, NaN if one is; or the fallback if 0."""
-    total = summed(gains.sum())
-    return torch.where(total == 0, fallback, gains / total)
+    """Gains ``(samples, tasks)`` ≥ 0 with the sum ``tasks``; or the fallback if all are 0."""
+    total = gains.sum()
+    return torch.where(total == 0, fallback, gains / total * gains.shape[1])
 
 
 def with_mask(losses: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -295,15 +388,9 @@ def with_mask(losses: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     return losses, torch.ones_like(losses, dtype=torch.bool) if mask is None else mask
 
 
-def weighted_sum(weights: Tensor, losses: Tensor, mask: Tensor) -> Tensor:
-    """The scalar whose mean over the processes is the weighted sum over all their samples."""
-    return (weights * torch.where(mask, losses, 0)).sum() * processes()
-
-
 def uniform_weights(mask: Tensor) -> Tensor:
-    """The weights whose weighted sum is the mean over the tasks of their mean losses."""
-    counts = summed(mask.sum(0))
-    return mask / (counts.clamp(min=1) * mask.shape[1])
+    """The weights whose weighted sum is the sum over the tasks of their mean losses."""
+    return mask / mask.sum(0).clamp(min=1)
 
 
 def _names_of(

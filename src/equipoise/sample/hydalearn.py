@@ -14,10 +14,11 @@ from equipoise.sample.heldout import HeldOutWeighting
 class HydaLearn(HeldOutWeighting):
     r"""Each task as much as a step on it helps the main one, on held-out samples.
 
-    .. math:: W_{k} = \frac{\max(c_{k}, 0)}{\sum_{m} \max(c_{m}, 0)}, \qquad
+    .. math:: W_{k} = n \frac{\max(c_{k}, 0)}{\sum_{m} \max(c_{m}, 0)}, \qquad
         c_{k} = \nabla M(\theta) \cdot \nabla L_{k}(\theta)
 
-    and :math:`W_k / B_k` for each of the :math:`B_k` samples of a task. The paper takes a virtual
+    and :math:`W_k / B_k` for each of the :math:`B_k` samples of a task; :math:`n` is the number of
+    tasks (1 in the paper). The paper takes a virtual
     step for each task and measures the gain; this is that gain to first order in the step, of all
     tasks from one pass. Where no task helps, all weights are 0.
 
@@ -32,7 +33,7 @@ class HydaLearn(HeldOutWeighting):
 
     source: ClassVar[str] = "Verboven et al. 2020, arXiv 2008.11643"
 
-    def _weigh(self, alignments: Tensor, uniform: Tensor) -> Tensor:
-        gains = task_means(alignments, uniform > 0).clamp(min=0)
+    def weigh_samples(self, alignments: Tensor, uniform: Tensor) -> Tensor:
+        gains = task_means(alignments, uniform).clamp(min=0)
         shares = torch.where(gains.sum() == 0, 0, gains / gains.sum())
         return uniform * len(shares) * shares

@@ -14,12 +14,13 @@ from equipoise.sample.heldout import HeldOutWeighting
 class L2RW(HeldOutWeighting):
     r"""The samples of one task, each as much as a step on it helps that task on held-out samples.
 
-    .. math:: w_{i} = \frac{\max(c_{i}, 0)}{\sum_{j} \max(c_{j}, 0)}, \qquad
+    .. math:: w_{i} = n \frac{\max(c_{i}, 0)}{\sum_{j} \max(c_{j}, 0)}, \qquad
         c_{i} = \nabla M(\theta) \cdot \nabla l_{i}(\theta)
 
     :class:`~equipoise.SLGrad` with a single task: the other tasks, if there are any, weigh nothing.
-    Where no sample helps, all weights are 0. With ``shared=None`` and a single task the gradients
-    are those of all parameters that it reaches, as in the paper.
+    The paper's weights sum to 1, these to the number :math:`n` of tasks, as equal ones do. Where no
+    sample helps, all weights are 0. Of a single task the shared parameters are all that it reaches,
+    as in the paper.
 
     Source: Ren, Zeng, Yang and Urtasun, 2018, arXiv 1803.09050.
 
@@ -32,7 +33,7 @@ class L2RW(HeldOutWeighting):
 
     source: ClassVar[str] = "Ren, Zeng, Yang & Urtasun 2018, arXiv 1803.09050"
 
-    def _weigh(self, alignments: Tensor, uniform: Tensor) -> Tensor:
+    def weigh_samples(self, alignments: Tensor, uniform: Tensor) -> Tensor:
         gains = torch.zeros_like(alignments)
         gains[:, self._main] = alignments[:, self._main].clamp(min=0)
         return normalised(gains, 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -16,7 +16,7 @@ from equipoise.sample.base import BatchWeighting, task_means
 class OLAUX(BatchWeighting):
     r"""Weights of auxiliary tasks, learned from how far their gradients agree with the main one's.
 
-    .. math:: W_k = \frac{u_k}{n}, \qquad u_k \leftarrow \max \Big( u_k + \eta \sum_{t}
+    .. math:: W_k = u_k, \qquad u_k \leftarrow \max \Big( u_k + \eta \sum_{t}
         \nabla L_\text{main}^{(t)} \cdot \nabla L_k^{(t)}, 0 \Big)
 
     every :math:`N` steps, over which the sum is; all :math:`u_k = 1` at first, and that of the main
@@ -43,6 +43,8 @@ class OLAUX(BatchWeighting):
         >>> loss = olaux(batch)  # doctest: +SKIP
     """
 
+    learned: Tensor
+    products: Tensor
     source: ClassVar[str] = "Lin, Baweja, Kantor & Held 2019, NeurIPS"
 
     def __init__(
@@ -51,43 +53,25 @@ class OLAUX(BatchWeighting):
         model: nn.Module,
         *,
         main: str | int,
-        shared: Shared | None = None,
+        shared: Shared | Literal["border", "all"] = "all",
         lr: float = 1.0,
         horizon: int = 5,
         engine: Engine | Literal["auto"] = "auto",
         tasks: int | Iterable[str] | None = None,
     ) -> None:
+        super().__init__(losses, model, main=main, shared=shared, engine=engine, tasks=tasks)
         if not isinstance(horizon, int) or horizon < 1:
             raise ValueError(f"horizon must be an integer of at least 1, found {horizon!r}")
         self.lr = positive("lr", lr)
         self.horizon = horizon
-        super().__init__(losses, model, main=main, shared=shared, engine=engine, tasks=tasks)
+        self.add_state("learned", 1.0)
+        self.add_state("products", 0.0)
 
-    def reset(self) -> None:
-        """Forget everything but the names: as new."""
-        super().reset()
-        if self.tasks is not None:
-            self._learned = torch.ones(len(self.tasks))
-            self._products = torch.zeros(len(self.tasks))
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """All that the next step depends on."""
-        own = {} if self.tasks is None else {"learned": self._learned, "products": self._products}
-        return {**super().get_extra_state(), **own}
-
-    def set_extra_state(self, state: Mapping[str, Any]) -> None:
-        """Go on where that was; refuse the state of other tasks."""
-        super().set_extra_state(state)
-        if self.tasks is not None:
-            self._learned, self._products = state["learned"].clone(), state["products"].clone()
-
-    def _weigh(self, alignments: Tensor, uniform: Tensor) -> Tensor:
-        products = task_means(alignments, uniform > 0)
-        learned, sums = (each.to(uniform.device) for each in (self._learned, self._products))
-        sums = sums + torch.where(products.isfinite(), products, 0)
+    def weigh_samples(self, alignments: Tensor, uniform: Tensor) -> Tensor:
+        products = task_means(alignments, uniform)
+        self.products += torch.where(products.isfinite(), products, 0)
         if (self.steps + 1) % self.horizon == 0:
-            learned = (learned + self.lr * sums).clamp(min=0)
-            learned[self._main] = 1
-            sums = torch.zeros_like(sums)
-        self._learned, self._products = learned, sums
-        return uniform * torch.where(products.isnan(), torch.nan, learned)
+            self.learned.add_(self.lr * self.products).clamp_(min=0)
+            self.learned[self._main] = 1
+            self.products.zero_()
+        return uniform * torch.where(products.isnan(), torch.nan, self.learned)

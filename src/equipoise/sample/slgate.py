@@ -7,7 +7,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from equipoise.processes import summed
 from equipoise.sample.heldout import HeldOutWeighting
 
 TOLERATED = 0.5
@@ -17,11 +16,11 @@ TOLERATED = 0.5
 class SLGate(HeldOutWeighting):
     r"""Samples of the main task, and the other tasks as a whole, unless a step on them harms.
 
-    .. math:: w_{ik} = \frac{[(i, k) \text{ is kept}]}{n B_k}, \qquad
+    .. math:: w_{ik} = \frac{[(i, k) \text{ is kept}]}{B_k}, \qquad
         c_{ik} = \nabla M(\theta) \cdot \nabla l_{ik}(\theta)
 
-    where :math:`M` is the held-out objective, :math:`n` the number of tasks and :math:`B_k` the
-    labels of task :math:`k` in the batch.
+    where :math:`M` is the held-out objective and :math:`B_k` the labels of task :math:`k` in the
+    batch.
 
     Of the main task go the samples with :math:`c < -h`, where :math:`h` is the root mean square of
     its positive :math:`c`: those that harm more than a helping one helps. All stay while these
@@ -50,9 +49,8 @@ class SLGate(HeldOutWeighting):
 
     source: ClassVar[str] = "Equipoise, after arXiv 2306.04519 and 1812.02224"
 
-    def _weigh(self, alignments: Tensor, uniform: Tensor) -> Tensor:
-        sums = torch.stack([alignments, alignments.square()]).sum(1)
-        totals, squares = summed(sums).unbind()
+    def weigh_samples(self, alignments: Tensor, uniform: Tensor) -> Tensor:
+        totals, squares = alignments.sum(0), alignments.square().sum(0)
         # A mean against its standard error, both times the labels of the task.
         kept = (totals >= -squares.sqrt()).expand_as(alignments).clone()
         kept[:, self._main] = ~_harmful(alignments[:, self._main])
@@ -62,8 +60,7 @@ class SLGate(HeldOutWeighting):
 def _harmful(alignments: Tensor) -> Tensor:
     """Which samples of the main task go, ``(samples,)``."""
     helps = alignments.clamp(min=0)
-    sums = torch.stack([helps.sum(), helps.square().sum(), (helps > 0).sum()])
-    total, squares, count = summed(sums).unbind()
-    below = alignments < -(squares / count.clamp(min=1)).sqrt()
-    harm = summed(torch.where(below, -alignments, 0).sum())
-    return below & (harm > TOLERATED * total)
+    typical = (helps.square().sum() / (helps > 0).sum().clamp(min=1)).sqrt()
+    below = alignments < -typical
+    harm = torch.where(below, -alignments, 0).sum()
+    return below & (harm > TOLERATED * helps.sum())

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from equipoise.directional import Engine, Shared, is_sharded, objective_gradient
 from equipoise.errors import positive
-from equipoise.sample.base import normalised, uniform_weights, weighted_sum, with_mask
+from equipoise.sample.base import normalised
 from equipoise.sample.heldout import HeldOutWeighting, Objective
 from equipoise.step import Step
 
@@ -20,11 +20,12 @@ FALLBACKS = ("zero", "uniform", "main")
 class SLGrad(HeldOutWeighting):
     r"""Each loss as much as a step on it helps the main task, on held-out samples.
 
-    .. math:: w_{ik} = \frac{\max(c_{ik}, 0)}{\sum_{jm} \max(c_{jm}, 0)}, \qquad
+    .. math:: w_{ik} = n \frac{\max(c_{ik}, 0)}{\sum_{jm} \max(c_{jm}, 0)}, \qquad
         c_{ik} = \nabla M(\hat\theta) \cdot \nabla l_{ik}(\theta), \qquad
         \hat\theta = \theta - \alpha \nabla \sum_k W_k L_k(\theta)
 
-    where :math:`M` is the held-out objective, and :math:`\hat\theta` the parameters after a virtual
+    where :math:`n` is the number of tasks (the paper's weights sum to 1, these to what equal ones
+    sum to), :math:`M` the held-out objective, and :math:`\hat\theta` the parameters after a virtual
     step with the task weights :math:`W` of the step before (the samples of which are others), equal
     at first. Without look-ahead :math:`\hat\theta = \theta`. Parameters and buffers are not moved.
 
@@ -67,7 +68,7 @@ class SLGrad(HeldOutWeighting):
         model: nn.Module,
         *,
         main: str | int,
-        shared: Shared | None = None,
+        shared: Shared | Literal["border", "all"] = "all",
         lookahead: float | None = None,
         objective: Objective | None = None,
         maximize: bool = False,
@@ -92,7 +93,7 @@ class SLGrad(HeldOutWeighting):
         self.fallback = fallback
         self.lookahead = None if lookahead is None else positive("lookahead", lookahead)
 
-    def _weigh(self, alignments: Tensor, uniform: Tensor) -> Tensor:
+    def weigh_samples(self, alignments: Tensor, uniform: Tensor) -> Tensor:
         fallback = torch.zeros_like(uniform)
         if self.fallback == "uniform":
             fallback = uniform
@@ -116,8 +117,7 @@ class SLGrad(HeldOutWeighting):
 
     def _weighted_loss(self, step: Step) -> Callable[[nn.Module, Any], tuple[Tensor, Tensor]]:
         def weighted_loss(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
-            losses, mask = with_mask(*step.loss_function(model, batch))
-            shares = self.task_weights.to(losses.device) * len(self._known_tasks)
-            return weighted_sum(shares * uniform_weights(mask), losses, mask), torch.ones(())
+            means = self._means_to_derive(self._losses_of(step)(model, batch))
+            return (self.task_weights.to(means) * means).sum(), torch.ones(())
 
         return weighted_loss

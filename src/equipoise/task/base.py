@@ -2,221 +2,264 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, TypeAlias
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from equipoise.directional import Shared, gradient_norms
-from equipoise.losses import by_task, stack_losses, task_names
-from equipoise.step import Step
+from equipoise.directional import Shared, gradient_norms, parameters_of_graph
+from equipoise.losses import Losses, Mask, read_losses, task_losses
+from equipoise.processes import whole_batch
+from equipoise.step import LossFunction, Step
+from equipoise.weighting import Needs, Nonfinite, Weighting
 
-Losses: TypeAlias = Tensor | Mapping[str, Tensor | None]
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+LARGEST_SQUARE = 8e37
+"""Of what is taken in, so that squares of differences are float32 numbers too."""
+
 Initial: TypeAlias = Sequence[float] | Mapping[str, float] | Tensor
 
 
-class TaskWeighting(nn.Module):
+class TaskWeighting(Weighting):
     r"""Task losses in, the scalar :math:`\sum_k w_k L_k` out, the weights constants to autograd.
-
-    In training mode a call updates the weights first, after ``.eval()`` it uses them as they are.
-    All state is in ``state_dict()``. A method subclasses :class:`LossWeighting` or
-    :class:`GradientWeighting`, and says in ``_update`` how its weights follow.
 
     Args:
         tasks: number of tasks, or their names.
         initial: weights to start from, ``(tasks,)`` or by name; ones if ``None``. Their sum is the
             sum of the weights of those methods that normalise.
+        shared: the parameters that the tasks share: a module, parameters, or one parameter.
+            ``None`` for a method that needs none, or that is to find them.
         nonfinite: what to do about a loss that is NaN or infinite. It never enters a statistic.
             ``"propagate"``: the scalar shows it. ``"raise"``: a ``FloatingPointError`` names the
             task (this reads from the device at every call).
 
     Attributes:
-        tasks: the names.
-        passes: extra passes that a step costs, for people to read.
-        needs: what the method asks of a step, for people to read.
-        source: where the method comes from.
+        initial: the weights to start from, ``(tasks,)``.
+        resolution: the relative precision of the losses of the last call.
     """
 
-    passes: ClassVar[str] = "none"
-    needs: ClassVar[str] = "task losses"
-    source: ClassVar[str] = ""
-
     initial: Tensor
-    _weights: Tensor
 
     def __init__(
         self,
         tasks: int | Iterable[str],
         *,
         initial: Initial | None = None,
-        nonfinite: Literal["propagate", "raise"] = "propagate",
+        shared: Shared | None = None,
+        nonfinite: Nonfinite = "propagate",
     ) -> None:
-        super().__init__()
-        self.tasks = task_names(tasks)
-        if nonfinite not in ("propagate", "raise"):
-            raise ValueError(f"nonfinite must be 'propagate' or 'raise', found {nonfinite!r}")
-        self.nonfinite = nonfinite
-        self.register_buffer("initial", _initial_weights(initial, self.tasks), persistent=False)
-        self.register_buffer("_weights", self.initial.clone())
+        super().__init__(tasks, shared=shared, nonfinite=nonfinite)
+        weights = initial_weights(initial, self.tasks)
+        self.add_state("initial", weights, persistent=False)
+        self.add_state("_task_weights", weights)
+        self.resolution = torch.finfo(torch.float32).eps
+        self._dtypes = torch.float32, torch.float32
+
+    @classmethod
+    def made_for(
+        cls,
+        tasks: Iterable[str],
+        losses: LossFunction,
+        model: nn.Module,
+        *,
+        shared: Shared,
+        main: str | None = None,
+        **options: Any,
+    ) -> Self:
+        """See :meth:`Weighting.made_for`."""
+        if "shared" in inspect.signature(cls).parameters:
+            options = {"shared": shared, **options}
+        return cls(tasks, **options)
 
     @property
     def weights(self) -> Tensor:
         """The weights that the last call used, detached, ``(tasks,)``."""
-        return self._weights.clone()
+        return self.task_weights
 
-    def weights_by_task(self) -> dict[str, float]:
-        """The weights that the last call used, by name. Reads from the device."""
-        return by_task(self.weights, self.tasks)
-
-    def reset(self) -> None:
-        """Forget everything: as new."""
-        self._weights.copy_(self.initial)
-
-    def weigh(self, step: Step) -> Tensor:
-        """The scalar for a :class:`~equipoise.Step`: how the study tool calls every method."""
-        raise NotImplementedError
-
-    def get_extra_state(self) -> Tensor:
-        """The names, so that a checkpoint of other tasks is refused."""
-        return torch.frombuffer(bytearray(json.dumps(self.tasks).encode()), dtype=torch.uint8)
-
-    def set_extra_state(self, state: Tensor) -> None:
-        """Refuse the state of other tasks, or of the same in another order."""
-        saved = json.loads(bytes(state.tolist()))
-        if saved != list(self.tasks):
-            raise ValueError(f"this state is for the tasks {saved}, not {list(self.tasks)}")
-
-    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
-        # PyTorch looks at the names last: what is to be refused would be half loaded by then.
-        if f"{prefix}_extra_state" in state_dict:
-            self.set_extra_state(state_dict[f"{prefix}_extra_state"])
-        super()._load_from_state_dict(state_dict, prefix, *args)
-
-    def extra_repr(self) -> str:
-        """Names of the tasks, or their number where there are many."""
-        return ", ".join(self.tasks) if len(self.tasks) <= 8 else f"{len(self.tasks)} tasks"
-
-    def _read(self, losses: Losses, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Losses ``(tasks,)``, 0 where absent, and what says which are present."""
-        if isinstance(losses, Mapping):
-            losses, present = stack_losses(losses, self.tasks, self._weights.device)
-            if present is not None:
-                mask = present if mask is None else mask * present
-        if not isinstance(losses, Tensor) or not losses.is_floating_point():
-            found = losses.dtype if isinstance(losses, Tensor) else type(losses).__name__
-            raise TypeError(f"losses must be a floating tensor or a mapping, found {found}")
-        size = len(self.tasks)
-        if losses.shape != (size,):
-            raise ValueError(f"losses must be ({size},), one scalar a task, found {_shape(losses)}")
-        if mask is not None:
-            if not isinstance(mask, Tensor) or mask.shape != (size,):
-                given = _shape(mask) if isinstance(mask, Tensor) else mask
-                raise ValueError(f"mask must be a tensor ({size},), found {given}")
-            losses = torch.where(mask > 0, losses, 0)
+    def _read(
+        self, losses: Losses, counts: Tensor | None, mask: Mask | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Losses ``(tasks,)``, 0 where absent, and labels behind them: ``None`` for one each."""
+        zero = self._state["_zero"]
+        per_sample = _per_sample(losses)
+        values, mask = read_losses(
+            losses, mask, self.tasks, per_sample=per_sample, device=zero.device
+        )
+        if values.device != zero.device:
+            self.to(values.device)
+        if counts is not None:
+            self._check_counts(counts, per_sample)
+        if per_sample:
+            values, counts = task_losses(values, mask)
+        elif mask is not None:
+            counts = mask if counts is None else torch.where(mask, counts, 0)
+        if counts is not None:
+            values = torch.where(counts > 0, values, 0)
         if self.nonfinite == "raise":
-            self._raise_nonfinite(losses.detach())
-        return losses, mask
+            self._raise_nonfinite(values.detach())
+        dtypes = values.dtype, zero.dtype
+        if dtypes != self._dtypes:
+            self._dtypes = dtypes
+            self.resolution = max(torch.finfo(dtype).eps for dtype in dtypes)
+        return values, counts
 
-    def _raise_nonfinite(self, losses: Tensor) -> None:
-        bad = [(name, loss) for name, loss in by_task(losses, self.tasks).items() if loss - loss]
-        if bad:
-            raise FloatingPointError(
-                "not finite: " + ", ".join(f"loss of task {name!r} is {loss}" for name, loss in bad)
-            )
+    def _check_counts(self, counts: Any, per_sample: bool) -> None:
+        if per_sample:
+            raise ValueError("losses of samples are counted by their mask: give mask, not counts")
+        if isinstance(counts, Tensor) and counts.dtype == torch.bool:
+            raise ValueError("counts must be numbers of labels: give what is boolean as mask=…")
+        if not isinstance(counts, Tensor) or counts.shape != (len(self.tasks),):
+            found = tuple(counts.shape) if isinstance(counts, Tensor) else counts
+            raise ValueError(f"counts must be a tensor ({len(self.tasks)},), found {found}")
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> TaskWeighting:
-        """Move and cast as any module, but never below float32: statistics need the digits."""
+    def _gathered(self, values: Tensor, counts: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Of all processes, detached and in the precision of the state: usable losses and counts.
 
-        def keep_precision(tensor: Tensor) -> Tensor:
-            moved = fn(tensor)
-            lowered = moved.is_floating_point() and moved.dtype.itemsize < 4
-            return tensor.to(moved.device) if lowered else moved
+        Both are 0 where a task is absent, or its loss too large to square: NaN and infinity too.
+        ``values`` are ``(tasks,)`` or rows of that, such as derivatives, with the same counts.
+        """
+        zero = self._state["_zero"]
+        losses, counts = whole_batch(values.detach(), counts)
+        if losses.dtype != zero.dtype:
+            losses = losses.to(zero.dtype)
+        known = losses * losses < LARGEST_SQUARE
+        if counts is None:
+            return torch.where(known, losses, zero), known.to(zero.dtype)
+        known &= counts > 0
+        return torch.where(known, losses, zero), torch.where(known, counts.to(zero.dtype), zero)
 
-        super()._apply(keep_precision, recurse)  # type: ignore[no-untyped-call]
-        return self
+    def _weighted(self, values: Tensor, weights: Tensor | None = None) -> Tensor:
+        """The scalar, with new weights that are kept, or those of the last call."""
+        weights = self.task_weights if weights is None else self._keep(weights)
+        # Not the buffer, which the next call may overwrite before this one's backward().
+        if values.dtype != weights.dtype:
+            dtype = torch.promote_types(values.dtype, weights.dtype)
+            weights, values = weights.to(dtype), values.to(dtype)
+        return weights.dot(values)
+
+    def _keep(self, weights: Tensor) -> Tensor:
+        """The new weights, kept; in place of one that is not finite the last, or it would stay."""
+        last = self._state["_task_weights"]
+        weights = torch.where(weights < torch.inf, weights, last)
+        last.copy_(weights)
+        return weights
 
 
 class LossWeighting(TaskWeighting):
-    """A weighting that needs nothing but the losses."""
+    """A weighting that needs nothing but the losses. A method says in :meth:`update` how."""
 
-    def forward(self, losses: Losses, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self, losses: Losses, counts: Tensor | None = None, *, mask: Mask | None = None
+    ) -> Tensor:
         """Weighted sum of the losses; in training mode the weights are updated first.
 
         Args:
-            losses: a tensor ``(tasks,)``, or scalars by name, of any floating dtype. A key that is
-                missing or ``None`` is an absent task: it contributes nothing, and nothing that the
-                weighting knows of it changes.
-            mask: which tasks are present, boolean ``(tasks,)``; or how many labels each loss is the
-                mean of, by which processes are weighed where there are several.
+            losses: a tensor ``(tasks,)``, or scalars by name, of any floating dtype; or losses of
+                samples, ``(samples, tasks)`` or by name ``(samples,)``, whose means are taken. A
+                key that is missing or ``None`` is an absent task: it contributes nothing, and
+                nothing that the weighting knows of it changes.
+            counts: labels that each loss is the mean of, ``(tasks,)``, by which processes are
+                weighed where there are several; 0 for an absent task.
+            mask: what is present, boolean, in the form of ``losses``.
 
         Returns:
             A scalar to call ``backward()`` on, float32 for losses of lower precision.
 
         Raises:
-            TypeError, ValueError: if ``losses`` or ``mask`` are not as above.
+            TypeError, ValueError: if an argument is not as above.
             FloatingPointError: for a non-finite loss, with ``nonfinite="raise"``.
         """
-        values, counts = self._read(losses, mask)
+        values, counts = self._read(losses, counts, mask)
         if not self.training:
-            return _total(self.weights, values)
-        weights = self._update(values.detach(), counts)
-        self._weights.copy_(weights)
-        return _total(weights, values)
+            return self._weighted(values)
+        return self._weighted(values, self.update(*self._gathered(values, counts)))
 
     def weigh(self, step: Step) -> Tensor:
         """The scalar for a :class:`~equipoise.Step`."""
         total: Tensor = self(step.losses, step.counts)
         return total
 
-    def _update(self, losses: Tensor, counts: Tensor | None) -> Tensor:
-        """New weights ``(tasks,)`` from detached losses; 0 counts mark absent tasks."""
+    def update(self, losses: Tensor, counts: Tensor) -> Tensor:
+        """New weights, and whatever has to be remembered for the next.
+
+        Args:
+            losses: ``(tasks,)``, detached, finite, float32 or float64 as the state, those of all
+                processes together; 0 where ``counts`` is 0.
+            counts: labels behind each, ``(tasks,)`` of the same dtype: 0 where the task is absent
+                or its loss not finite. What is known of such a task is to stay.
+
+        Returns:
+            Weights ``(tasks,)``. One that is not finite is replaced by the last.
+        """
         raise NotImplementedError
 
 
-class GradientWeighting(TaskWeighting):
-    """A weighting that needs the norm of each task's gradient in the shared parameters."""
+class SharedWeighting(TaskWeighting):
+    """A weighting that looks at the parameters that the tasks share."""
 
-    passes: ClassVar[str] = "tasks backward"
-    needs: ClassVar[str] = "gradients of the shared parameters"
+    def _shared_by(self, losses: Tensor, counts: Tensor | None) -> tuple[Tensor, ...] | None:
+        """Those given, or what more than one task reaches; ``None`` while too few are present."""
+        if self._shared is None:
+            present = losses if counts is None else losses[counts > 0]
+            found = parameters_of_graph(present) if len(present) > 1 or len(losses) == 1 else None
+            self._shared = None if found is None else tuple(found)
+        return self._shared
 
-    def forward(self, losses: Losses, mask: Tensor | None = None, *, shared: Shared) -> Tensor:
+
+class GradientWeighting(SharedWeighting):
+    """A weighting by the norm of each task's gradient in the shared parameters.
+
+    ``shared`` may be a module, parameters, or one parameter, such as the weight of the last shared
+    layer; of ``None`` the parameters are found that more than one task reaches.
+    """
+
+    needs = Needs.LOSSES | Needs.GRADIENTS
+    passes = "tasks backward"
+
+    def forward(
+        self, losses: Losses, counts: Tensor | None = None, *, mask: Mask | None = None
+    ) -> Tensor:
         """Weighted sum of the losses; in training mode the weights are updated first.
 
-        Args:
-            losses: see :meth:`LossWeighting.forward`. Their graph is kept.
-            mask: see :meth:`LossWeighting.forward`.
-            shared: whose gradients are compared: a module, parameters, or one parameter.
+        The arguments are those of :meth:`LossWeighting.forward`. The graph of the losses is kept.
 
         Returns:
             A scalar to call ``backward()`` on, float32 for losses of lower precision.
 
         Raises:
-            TypeError, ValueError: if an argument is not as above, or no loss depends on ``shared``.
+            TypeError, ValueError: if an argument is not as said, the losses have no graph, or none
+                depends on a shared parameter.
             FloatingPointError: for a non-finite loss, with ``nonfinite="raise"``.
         """
-        values, counts = self._read(losses, mask)
+        values, counts = self._read(losses, counts, mask)
         if not self.training:
-            return _total(self.weights, values)
-        norms = gradient_norms(values, shared, counts).to(self._weights.dtype)
-        weights = self._update(values.detach(), counts, norms)
-        self._weights.copy_(weights)
-        return _total(weights, values)
+            return self._weighted(values)
+        if not values.requires_grad:
+            raise ValueError(
+                f"{type(self).__name__} takes gradients of the losses, and these have no graph: "
+                "give them as the network made them, not detached and not under no_grad()"
+            )
+        shared = self._shared_by(values, counts)
+        if shared is None:
+            return self._weighted(values)
+        norms = gradient_norms(values, shared, counts).to(self.initial.dtype)
+        return self._weighted(values, self.update(*self._gathered(values, counts), norms))
 
     def weigh(self, step: Step) -> Tensor:
         """The scalar for a :class:`~equipoise.Step`."""
-        total: Tensor = self(step.losses, step.counts, shared=step.shared)
+        total: Tensor = self(step.losses, step.counts)
         return total
 
-    def _update(self, losses: Tensor, counts: Tensor | None, norms: Tensor) -> Tensor:
-        """New weights ``(tasks,)`` from detached losses and gradient norms."""
+    def update(self, losses: Tensor, counts: Tensor, norms: Tensor) -> Tensor:
+        """New weights ``(tasks,)``: see :meth:`LossWeighting.update`.
+
+        ``norms`` are those of the gradients of the whole batch, ``(tasks,)``; they may be infinite.
+        """
         raise NotImplementedError
-
-
-def _total(weights: Tensor, losses: Tensor) -> Tensor:
-    # Not the buffer, which the next call may overwrite before this one's backward().
-    return (weights * losses).sum()
 
 
 def inverse_weights(inverse: Tensor, measured: Tensor, initial: Tensor) -> Tensor:
@@ -230,23 +273,27 @@ def inverse_weights(inverse: Tensor, measured: Tensor, initial: Tensor) -> Tenso
     return torch.where(measured, share * inverse, initial)
 
 
-def _initial_weights(initial: Initial | None, tasks: tuple[str, ...]) -> Tensor:
+def _per_sample(losses: Any) -> bool:
+    if isinstance(losses, Tensor):
+        return losses.ndim == 2
+    given = losses.values() if isinstance(losses, Mapping) else ()
+    return any(isinstance(each, Tensor) and each.ndim == 1 for each in given)
+
+
+def initial_weights(initial: Initial | None, tasks: tuple[str, ...]) -> Tensor:
+    """Weights to start from, float64, checked: see :class:`TaskWeighting`."""
     if initial is None:
-        return torch.ones(len(tasks), dtype=torch.float32)
+        return torch.ones(len(tasks), dtype=torch.float64)
     if isinstance(initial, Mapping):
         if set(initial) != set(tasks):
             raise ValueError(f"initial must name each task once: {list(tasks)}")
         initial = [initial[name] for name in tasks]
     try:
-        weights = torch.as_tensor(initial, dtype=torch.float32).detach().clone()
+        weights = torch.as_tensor(initial, dtype=torch.float64).detach().clone()
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"initial must be numbers, one a task, found {initial!r}") from error
     if weights.shape != (len(tasks),):
-        raise ValueError(f"initial must be ({len(tasks)},), found {_shape(weights)}")
+        raise ValueError(f"initial must be ({len(tasks)},), found {tuple(weights.shape)}")
     if not (weights.isfinite().all() and (weights >= 0).all() and weights.sum() > 0):
         raise ValueError(f"initial weights must be finite, not negative and not all 0: {initial}")
     return weights
-
-
-def _shape(tensor: Tensor) -> tuple[int, ...]:
-    return tuple(tensor.shape)

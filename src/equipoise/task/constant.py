@@ -22,5 +22,5 @@ class Constant(LossWeighting):
 
     source: ClassVar[str] = "the baseline of every paper"
 
-    def _update(self, losses: Tensor, counts: Tensor | None) -> Tensor:
+    def update(self, losses: Tensor, counts: Tensor) -> Tensor:
         return self.initial

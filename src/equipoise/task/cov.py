@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from equipoise.moments import Moments
 from equipoise.task.base import Initial, LossWeighting, inverse_weights
+from equipoise.weighting import Nonfinite
 
 _WHOLE_HISTORY = math.nextafter(1.0, 0.0)
 _EPSILON = 1e-8
@@ -38,7 +39,8 @@ class CoV(LossWeighting):
     Args:
         tasks: number of tasks, or their names.
         beta: averaging factor of the statistics, in [0, 1), for an exponential average in place of
-            one over all steps.
+            one over all steps. The variance decays too; in the authors' code, with what is called
+            decay there, only the means do, and the variance is one over all steps.
         initial: weights to start from, ``(tasks,)`` or by name; ones if ``None``.
         nonfinite: see :class:`~equipoise.task.base.TaskWeighting`.
     """
@@ -51,24 +53,20 @@ class CoV(LossWeighting):
         *,
         beta: float | None = None,
         initial: Initial | None = None,
-        nonfinite: Literal["propagate", "raise"] = "propagate",
+        nonfinite: Nonfinite = "propagate",
     ) -> None:
         super().__init__(tasks, initial=initial, nonfinite=nonfinite)
         beta = _WHOLE_HISTORY if beta is None else beta
         self.averages = Moments(len(self.tasks), beta)
         self.ratios = Moments(len(self.tasks), beta)
 
-    def reset(self) -> None:
-        """Forget everything: as new."""
-        super().reset()
-        self.averages.reset()
-        self.ratios.reset()
-
-    def _update(self, losses: Tensor, counts: Tensor | None) -> Tensor:
+    def update(self, losses: Tensor, counts: Tensor) -> Tensor:
         # Linear in the loss, so the ratios of the processes average to that of the whole batch.
         previous = torch.where(self.averages.updates > 0, self.averages.mean, losses)
         self.averages.update(losses, counts)
-        self.ratios.update(losses / previous, counts)
+        ratios = losses / previous
+        usable = (counts > 0) & ratios.square().isfinite()
+        self.ratios.update(torch.where(usable, ratios, 0), usable.to(ratios.dtype))
         mean = self.ratios.mean
         measured = (self.ratios.updates > 1) & (mean > torch.finfo(mean.dtype).tiny)
         spread = (self.ratios.variance + _EPSILON).sqrt()

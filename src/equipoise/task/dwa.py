@@ -9,8 +9,11 @@ import torch
 from torch import Tensor
 
 from equipoise.errors import positive
-from equipoise.moments import Moments
+from equipoise.moments import Moments, Start
 from equipoise.task.base import Initial, LossWeighting
+from equipoise.weighting import Nonfinite
+
+STARTS: dict[str, Start] = {"reference": "first", "plain": "plain"}
 
 
 class DWA(LossWeighting):
@@ -19,9 +22,10 @@ class DWA(LossWeighting):
     .. math:: r_k = \frac{\bar L_k(t)}{\bar L_k(t-1)}, \qquad
               w_k = n \frac{\exp(r_k / T)}{\sum_j \exp(r_j / T)}
 
-    where :math:`\bar L_k` is a running average of the loss, updated at every step (the paper that
-    introduced DWA takes averages over epochs; SLAW's experiments, whose schedule this is, take
-    running ones), and :math:`n` the sum of the initial weights. A task starts with :math:`r_k = 1`.
+    where :math:`\bar L_k` is a running average of the loss, updated at every step, and :math:`n`
+    the sum of the initial weights. A task starts with :math:`r_k = 1`. The paper that introduced
+    DWA takes averages over epochs; running ones are those of SLAW's experiments, whose authors'
+    code uses the weights one step later.
 
     Source: Liu, Johns and Davison, 2019, arXiv 1803.10704.
 
@@ -29,6 +33,9 @@ class DWA(LossWeighting):
         tasks: number of tasks, or their names.
         temperature: :math:`T`, positive; larger values give more equal weights. 2 in the paper.
         beta: averaging factor of the losses, in [0, 1). 0.9 in SLAW's experiments.
+        averaging: ``"reference"``, as in SLAW's authors' code, starts at the first loss;
+            ``"plain"`` with plain averages, which differ by up to 10% in the first
+            :math:`1/(1-\beta)` steps.
         initial: weights of which only the sum matters.
         nonfinite: see :class:`~equipoise.task.base.TaskWeighting`.
     """
@@ -43,23 +50,21 @@ class DWA(LossWeighting):
         *,
         temperature: float = 2.0,
         beta: float = 0.9,
+        averaging: Literal["reference", "plain"] = "reference",
         initial: Initial | None = None,
-        nonfinite: Literal["propagate", "raise"] = "propagate",
+        nonfinite: Nonfinite = "propagate",
     ) -> None:
         super().__init__(tasks, initial=initial, nonfinite=nonfinite)
         self.temperature = positive("temperature", temperature)
-        self.averages = Moments(len(self.tasks), beta)
-        self.register_buffer("rates", torch.ones_like(self.initial))
+        if averaging not in STARTS:
+            raise ValueError(f"averaging must be 'reference' or 'plain', found {averaging!r}")
+        self.averages = Moments(len(self.tasks), beta, start=STARTS[averaging])
+        self.add_state("rates", 1.0)
 
-    def reset(self) -> None:
-        """Forget everything: as new."""
-        super().reset()
-        self.averages.reset()
-        self.rates.fill_(1)
-
-    def _update(self, losses: Tensor, counts: Tensor | None) -> Tensor:
+    def update(self, losses: Tensor, counts: Tensor) -> Tensor:
         previous = self.averages.mean.clone()
-        taken = self.averages.update(losses, counts)
-        falling = taken & (self.averages.updates > 1) & (previous != 0)
-        self.rates.copy_(torch.where(falling, self.averages.mean / previous, self.rates))
+        self.averages.update(losses, counts)
+        rates = self.averages.mean / previous
+        falling = (counts > 0) & (self.averages.updates > 1) & rates.isfinite()
+        self.rates.copy_(torch.where(falling, rates, self.rates))
         return self.initial.sum() * torch.softmax(self.rates / self.temperature, 0)

@@ -7,7 +7,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from equipoise.moments import whole_batch
 from equipoise.task.base import LossWeighting
 
 
@@ -41,11 +40,10 @@ class GeometricMean(LossWeighting):
 
     source: ClassVar[str] = "Chennupati et al. 2019, arXiv 1904.08492"
 
-    def _update(self, losses: Tensor, counts: Tensor | None) -> Tensor:
-        losses, _ = whole_batch(losses.to(self.initial.dtype), counts)
-        measured = losses.isfinite() & (losses > 0)  # an absent one is 0
+    def update(self, losses: Tensor, counts: Tensor) -> Tensor:
+        measured = losses > 0
         exponents = measured * self.initial
         exponents = exponents / exponents.sum().clamp(min=torch.finfo(exponents.dtype).tiny)
         logarithms = torch.where(measured, losses, 1).log()
         weights = exponents * torch.exp((exponents * logarithms).sum() - logarithms)
-        return torch.where(measured, weights, self._weights)
+        return torch.where(measured, weights, self.task_weights)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from equipoise.directional import Shared
 from equipoise.errors import positive
-from equipoise.moments import whole_batch
 from equipoise.task.base import GradientWeighting, Initial
+from equipoise.weighting import Nonfinite
 
 _BETAS, _EPSILON, _LOWEST = (0.9, 0.999), 1e-8, 1e-3
 
@@ -25,22 +26,23 @@ class GradNorm(GradientWeighting):
 
     with the target :math:`\bar G r_k^\alpha` held constant, so that the gradient in :math:`w_k` is
     :math:`\pm\|g_k\|` and no second derivative is needed. After each Adam step on the weights they
-    are kept at 1e-3 or more, and scaled back to the sum of the initial ones. A task that is absent
-    keeps its weight, and so does one whose loss is not positive, which has no rate.
+    are kept at 1e-3 or more, which is ours, and scaled back to the sum of the initial ones. A task
+    that is absent keeps its weight, and so does one whose loss is not positive, which has no rate.
 
     Source: Chen et al., 2018, arXiv 1711.02257.
 
     Args:
         tasks: number of tasks, or their names.
-        asymmetry: :math:`\alpha`, positive: how strongly slow tasks are pulled. 0.12 for the
-            regression of SLAW's experiments, 1.5 for its vision tasks.
+        shared: see :class:`~equipoise.task.base.GradientWeighting`.
+        alpha: the asymmetry :math:`\alpha`, positive: how strongly slow tasks are pulled. 0.12 for
+            the regression of SLAW's experiments, 1.5 for its vision tasks.
         lr: learning rate of the weights, positive. 0.025 there.
         initial: weights to start from, ``(tasks,)`` or by name; ones if ``None``.
         nonfinite: see :class:`~equipoise.task.base.TaskWeighting`.
 
     Example:
-        >>> weighting = GradNorm(["depth", "normals"])
-        >>> loss = weighting(losses, shared=model.trunk[-1])  # doctest: +SKIP
+        >>> weighting = GradNorm(["depth", "normals"], shared=model.trunk[-1])  # doctest: +SKIP
+        >>> loss = weighting(losses)  # doctest: +SKIP
     """
 
     source: ClassVar[str] = "Chen et al. 2018, arXiv 1711.02257"
@@ -54,40 +56,32 @@ class GradNorm(GradientWeighting):
         self,
         tasks: int | Iterable[str],
         *,
-        asymmetry: float = 0.12,
+        shared: Shared | None = None,
+        alpha: float = 0.12,
         lr: float = 0.025,
         initial: Initial | None = None,
-        nonfinite: Literal["propagate", "raise"] = "propagate",
+        nonfinite: Nonfinite = "propagate",
     ) -> None:
-        super().__init__(tasks, initial=initial, nonfinite=nonfinite)
-        self.asymmetry = positive("asymmetry", asymmetry)
+        super().__init__(tasks, initial=initial, shared=shared, nonfinite=nonfinite)
+        self.alpha = positive("alpha", alpha)
         self.lr = positive("lr", lr)
-        for name in ("first_losses", "momentum", "squares"):
-            self.register_buffer(name, torch.zeros_like(self.initial))
-        self.register_buffer("updates", torch.zeros(len(self.tasks), dtype=torch.int64))
+        for name in ("first_losses", "momentum", "squares", "updates"):
+            self.add_state(name, 0.0)
 
-    def reset(self) -> None:
-        """Forget everything: as new."""
-        super().reset()
-        for buffer in (self.first_losses, self.momentum, self.squares, self.updates):
-            buffer.zero_()
-
-    def _update(self, losses: Tensor, counts: Tensor | None, norms: Tensor) -> Tensor:
-        losses, counts = whole_batch(losses.to(norms.dtype), counts)
-        measured = losses.isfinite() & (losses > 0) & norms.isfinite()
-        if counts is not None:
-            measured &= counts > 0
-        first = measured & (self.updates == 0)
-        self.first_losses.copy_(torch.where(first, losses, self.first_losses))
+    def update(self, losses: Tensor, counts: Tensor, norms: Tensor) -> Tensor:
+        first = torch.where(self.updates == 0, losses, self.first_losses)
+        rates = losses / first
+        # Squares of the norms are what is kept of them.
+        measured = (losses > 0) & rates.isfinite() & norms.square().isfinite()
+        self.first_losses.copy_(torch.where(measured, first, self.first_losses))
         self.updates += measured
 
-        pulls = self._weights * norms
-        rates = losses / self.first_losses
-        targets = _mean(pulls, measured) * (rates / _mean(rates, measured)) ** self.asymmetry
+        pulls = self._task_weights * norms
+        targets = _mean(pulls, measured) * (rates / _mean(rates, measured)) ** self.alpha
         gradient = torch.where(measured, torch.sign(pulls - targets) * norms, 0)
 
-        kept = torch.where(measured, 0, self._weights)
-        weights = (self._weights - self.lr * self._adam(gradient, measured)).clamp(min=_LOWEST)
+        kept = torch.where(measured, 0, self._task_weights)
+        weights = (self._task_weights - self.lr * self._adam(gradient, measured)).clamp(min=_LOWEST)
         scale = (self.initial.sum() - kept.sum()) / torch.where(measured, weights, 0).sum()
         return torch.where(measured, weights * scale, kept)
 

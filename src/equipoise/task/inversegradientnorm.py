@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from equipoise.moments import whole_batch
+from equipoise.directional import Shared
 from equipoise.task.base import GradientWeighting, Initial, inverse_weights
+from equipoise.weighting import Nonfinite
 
 
 class InverseGradientNorm(GradientWeighting):
@@ -26,12 +27,13 @@ class InverseGradientNorm(GradientWeighting):
 
     Args:
         tasks: number of tasks, or their names.
+        shared: see :class:`~equipoise.task.base.GradientWeighting`.
         initial: weights to start from, ``(tasks,)`` or by name; ones if ``None``.
         nonfinite: see :class:`~equipoise.task.base.TaskWeighting`.
 
     Example:
-        >>> weighting = InverseGradientNorm(["depth", "normals"])
-        >>> loss = weighting(losses, shared=model.trunk)  # doctest: +SKIP
+        >>> weighting = InverseGradientNorm(["depth", "normals"], shared=model.trunk)  # doctest:
+        +SKIP >>> loss = weighting(losses)  # doctest: +SKIP
     """
 
     source: ClassVar[str] = "Crawshaw & Košecká 2021, arXiv 2109.08218"
@@ -42,20 +44,18 @@ class InverseGradientNorm(GradientWeighting):
         self,
         tasks: int | Iterable[str],
         *,
+        shared: Shared | None = None,
         initial: Initial | None = None,
-        nonfinite: Literal["propagate", "raise"] = "propagate",
+        nonfinite: Nonfinite = "propagate",
     ) -> None:
-        super().__init__(tasks, initial=initial, nonfinite=nonfinite)
-        self.register_buffer("norms", torch.zeros_like(self.initial))
+        super().__init__(tasks, initial=initial, shared=shared, nonfinite=nonfinite)
+        self.add_state("norms", 0.0)
 
-    def reset(self) -> None:
-        """Forget everything: as new."""
-        super().reset()
-        self.norms.zero_()
-
-    def _update(self, losses: Tensor, counts: Tensor | None, norms: Tensor) -> Tensor:
-        losses, _ = whole_batch(losses, counts)
-        usable = losses.isfinite() & norms.isfinite() & (norms > 0)
+    def update(self, losses: Tensor, counts: Tensor, norms: Tensor) -> Tensor:
+        usable = (counts > 0) & norms.isfinite() & (norms > 0)
         self.norms.copy_(torch.where(usable, norms, self.norms))
         known = self.norms > 0
-        return inverse_weights(1 / torch.where(known, self.norms, 1), known, self.initial)
+        smallest = torch.where(known, self.norms, torch.inf).min()
+        # At most 1, so that no norm is too small to be inverted.
+        inverse = torch.where(known, smallest / self.norms, 1)
+        return inverse_weights(inverse, known, self.initial)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from equipoise.errors import positive
-from equipoise.moments import whole_batch
-from equipoise.task.base import Initial, LossWeighting
+from equipoise.task.base import Initial, LossWeighting, inverse_weights
+from equipoise.weighting import Nonfinite
 
 
 class LBTW(LossWeighting):
@@ -19,8 +19,9 @@ class LBTW(LossWeighting):
     .. math:: w_k = w_k^{(0)} \left( \frac{L_k}{L_k^\text{first}} \right)^\alpha
 
     where :math:`L_k^\text{first}` is the first loss of each ``period`` of losses of the task, and
-    :math:`w_k^{(0)}` its initial weight (1 in the paper). The weights are not normalised: where all
-    losses fall, their sum falls too.
+    :math:`w_k^{(0)}` its initial weight (1 in the paper). So far this is the form of SLAW's
+    authors, whose sum falls where all losses fall; the method's own authors scale the weights to
+    the sum :math:`n` at every step (``normalized``).
 
     An absent task keeps its weight, and so does one whose loss is not positive, which has no ratio;
     neither counts towards its period.
@@ -33,6 +34,8 @@ class LBTW(LossWeighting):
         alpha: :math:`\alpha`, positive: how strongly weights follow the losses. 0.5 in the paper.
         period: losses of a task until its first loss is taken anew, at least 1. The number of steps
             of an epoch in the paper.
+        normalized: whether the weights are scaled to the sum of the initial ones; those of tasks
+            that have had no loss yet stay.
         initial: weights to start from, ``(tasks,)`` or by name; ones if ``None``.
         nonfinite: see :class:`~equipoise.task.base.TaskWeighting`.
 
@@ -48,6 +51,7 @@ class LBTW(LossWeighting):
     source: ClassVar[str] = "Liu et al., AAAI 2019"
 
     first_losses: Tensor
+    ratios: Tensor
     updates: Tensor
 
     def __init__(
@@ -56,28 +60,27 @@ class LBTW(LossWeighting):
         *,
         alpha: float = 0.5,
         period: int = 100,
+        normalized: bool = False,
         initial: Initial | None = None,
-        nonfinite: Literal["propagate", "raise"] = "propagate",
+        nonfinite: Nonfinite = "propagate",
     ) -> None:
         super().__init__(tasks, initial=initial, nonfinite=nonfinite)
         if not isinstance(period, int) or period < 1:
             raise ValueError(f"period must be an integer of at least 1, found {period!r}")
         self.alpha = positive("alpha", alpha)
         self.period = period
-        self.register_buffer("first_losses", torch.ones_like(self.initial))
-        self.register_buffer("updates", torch.zeros(len(self.tasks), dtype=torch.int64))
+        self.normalized = normalized
+        self.add_state("first_losses", 1.0)
+        self.add_state("ratios", 1.0)
+        self.add_state("updates", 0)
 
-    def reset(self) -> None:
-        """Forget everything: as new."""
-        super().reset()
-        self.first_losses.fill_(1)
-        self.updates.zero_()
-
-    def _update(self, losses: Tensor, counts: Tensor | None) -> Tensor:
-        losses, _ = whole_batch(losses.to(self.initial.dtype), counts)
-        measured = losses.isfinite() & (losses > 0)  # an absent one is 0
+    def update(self, losses: Tensor, counts: Tensor) -> Tensor:
+        measured = losses > 0
         first = measured & (self.updates % self.period == 0)
         self.first_losses.copy_(torch.where(first, losses, self.first_losses))
         self.updates += measured
-        weights = self.initial * (losses / self.first_losses) ** self.alpha
-        return torch.where(measured, weights, self._weights)
+        self.ratios.copy_(torch.where(measured, losses / self.first_losses, self.ratios))
+        weights = self.initial * self.ratios**self.alpha
+        if self.normalized:
+            return inverse_weights(weights, self.updates > 0, self.initial)
+        return weights

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from equipoise.directional import Shared, parameters_of, random_direction
-from equipoise.moments import whole_batch
+from equipoise.directional import Shared, random_direction
+from equipoise.losses import loss_function
 from equipoise.step import LossFunction, Step
-from equipoise.task.base import Initial, TaskWeighting, inverse_weights
+from equipoise.task.base import Initial, SharedWeighting, inverse_weights
+from equipoise.weighting import Needs, Nonfinite
 
 
-class ProbedGradientNorm(TaskWeighting):
+class ProbedGradientNorm(SharedWeighting):
     r"""Every task pulls on the shared parameters equally hard, by estimated gradient norms.
 
     .. math::
@@ -37,6 +37,8 @@ class ProbedGradientNorm(TaskWeighting):
 
     Args:
         tasks: number of tasks, or their names.
+        shared: whose gradients are compared: a module, parameters, or one parameter; of ``None``
+            those are found that more than one task reaches.
         beta: averaging factor :math:`\beta` from one probed step to the next, in [0, 1).
         probes: directions per probed step, averaged; from the second on, each is one more pass.
         every: steps from one probed step to the next. In between the weights stay.
@@ -47,7 +49,7 @@ class ProbedGradientNorm(TaskWeighting):
 
     Attributes:
         mean_squares: :math:`q_k`, the estimated squared gradient norms, ``(tasks,)``.
-        updates: probed steps behind each of them, ``(tasks,)`` int64.
+        updates: probed steps behind each of them, ``(tasks,)``.
         steps: calls in training mode.
 
     Example:
@@ -55,28 +57,31 @@ class ProbedGradientNorm(TaskWeighting):
         ...     inputs, targets = batch
         ...     return (model(inputs) - targets).square(), None
         >>> weighting = ProbedGradientNorm(["depth", "normals"], every=10)
-        >>> loss = weighting(squared_errors, model, batch, shared=model.trunk)  # doctest: +SKIP
+        >>> loss = weighting(squared_errors, model, batch)  # doctest: +SKIP
     """
 
+    needs = Needs.LOSSES | Needs.DERIVATIVES
     passes: ClassVar[str] = "the forward pass in forward mode"
-    needs: ClassVar[str] = "derivatives of the losses along a direction"
     source: ClassVar[str] = "Equipoise; exact form: Crawshaw & Košecká 2021, arXiv 2109.08218"
 
     mean_squares: Tensor
     updates: Tensor
+    steps: int
+    seed: int
 
     def __init__(
         self,
         tasks: int | Iterable[str],
         *,
+        shared: Shared | None = None,
         beta: float = 0.99,
         probes: int = 1,
         every: int = 1,
         seed: int = 0,
         initial: Initial | None = None,
-        nonfinite: Literal["propagate", "raise"] = "propagate",
+        nonfinite: Nonfinite = "propagate",
     ) -> None:
-        super().__init__(tasks, initial=initial, nonfinite=nonfinite)
+        super().__init__(tasks, initial=initial, shared=shared, nonfinite=nonfinite)
         if not (isinstance(beta, (int, float)) and 0 <= beta < 1):
             raise ValueError(f"beta must be a number in [0, 1), found {beta!r}")
         for name, value in (("probes", probes), ("every", every)):
@@ -87,34 +92,23 @@ class ProbedGradientNorm(TaskWeighting):
         self.beta = beta
         self.probes = probes
         self.every = every
-        self.seed = seed
-        # Counted by the host, which has to know it: a tensor would have to be read at every step.
-        self.steps = 0
-        self.register_buffer("mean_squares", torch.zeros_like(self.initial))
-        self.register_buffer("updates", torch.zeros_like(self.initial, dtype=torch.int64))
+        # Numbers of the host, which draws by them: tensors would have to be read at every step.
+        self.add_number("steps", 0)
+        self.add_number("seed", seed, resets=False)
+        self.add_state("mean_squares", 0.0)
+        self.add_state("updates", 0.0)
 
-    def reset(self) -> None:
-        """Forget everything: as new."""
-        super().reset()
-        self.steps = 0
-        self.mean_squares.zero_()
-        self.updates.zero_()
-
-    def forward(
-        self, losses: LossFunction, model: nn.Module, batch: Any, *, shared: Shared
-    ) -> Tensor:
+    def forward(self, losses: LossFunction, model: nn.Module, batch: Any) -> Tensor:
         """Weighted sum of the losses; in training mode the weights are updated first.
 
         Runs the model's forward pass itself, once: what it leaves behind (dropout's random state,
         BatchNorm's statistics) is what a plain forward pass leaves.
 
         Args:
-            losses: ``losses(model, batch)`` gives per-sample losses ``(samples, tasks)``, and the
-                boolean mask ``(samples, tasks)`` of the labels present or ``None``.
+            losses: ``losses(model, batch)`` gives per-sample losses, in any of the forms that
+                :func:`~equipoise.losses.loss_function` takes.
             model: the network.
             batch: whatever ``losses`` takes.
-            shared: whose gradients are compared: a module, parameters, or one parameter, of
-                ``model``.
 
         Returns:
             A scalar to call ``backward()`` on, float32 for losses of lower precision.
@@ -124,55 +118,44 @@ class ProbedGradientNorm(TaskWeighting):
             NotImplementedError: naming the operator, if one has no forward-mode formula.
             FloatingPointError: for a non-finite loss, with ``nonfinite="raise"``.
         """
-        return self.weigh(Step(losses, model, batch, parameters_of(shared)))
+        return self.weigh(Step(loss_function(losses, self.tasks), model, batch))
 
     def weigh(self, step: Step) -> Tensor:
         """The scalar for a :class:`~equipoise.Step`."""
         probing = self.training and self.steps % self.every == 0
+        if self._shared is None and probing:
+            self._shared_by(step.losses, step.counts)
         # Before the losses: the pass gives both.
-        derivatives = self._probe(step) if probing else None
-        losses, counts = self._read(step.losses, step.counts)
-        if derivatives is not None:
-            self._weights.copy_(self._update(losses.detach(), counts, derivatives))
+        derivatives = self._probe(step) if probing and self._shared else None
+        losses, counts = self._read(step.losses, step.counts, None)
         self.steps += self.training
-        return (self.weights * losses).sum()
-
-    def get_extra_state(self) -> Tensor:
-        """The names, and what the next direction depends on."""
-        return _encoded([self.tasks, self.seed, self.steps])
-
-    def set_extra_state(self, state: Tensor) -> None:
-        """Refuse the state of other tasks; go on with the directions that would have followed."""
-        tasks, seed, steps = json.loads(bytes(state.tolist()))
-        super().set_extra_state(_encoded(tasks))
-        self.seed, self.steps = seed, steps
+        if derivatives is None:
+            return self._weighted(losses)
+        rows = torch.cat([losses.detach()[None], derivatives.to(losses.dtype)])
+        return self._weighted(losses, self._averaged(*self._gathered(rows, counts)))
 
     def _probe(self, step: Step) -> Tensor:
         """Derivatives of the task losses along random directions, ``(probes, tasks)``."""
-        parameters = parameters_of(step.shared)
+        assert self._shared is not None
+        keys = ((self.seed, self.steps, probe) for probe in range(self.probes))
         # Whether they are all lost is looked at once: it reads from the device.
         check = self.steps == 0
-        keys = ((self.seed, self.steps, probe) for probe in range(self.probes))
         return torch.stack(
-            [step.derivatives(random_direction(parameters, *key), check=check) for key in keys]
+            [
+                step.derivatives(random_direction(self._shared, *key), self._shared, check=check)
+                for key in keys
+            ]
         )
 
-    def _update(self, losses: Tensor, counts: Tensor | None, derivatives: Tensor) -> Tensor:
-        """New weights ``(tasks,)`` from detached losses and derivatives ``(probes, tasks)``."""
-        rows = torch.cat([losses[None], derivatives])
-        # Derivatives of the whole batch first, squares of them then.
-        rows, _ = whole_batch(rows, None if counts is None else counts.expand_as(rows))
-        squares = rows[1:].to(self.mean_squares.dtype).square().mean(0)
-        usable = rows[0].isfinite() & squares.isfinite() & (squares > 0)
+    def _averaged(self, rows: Tensor, counts: Tensor) -> Tensor:
+        """New weights ``(tasks,)`` from losses and derivatives ``(1 + probes, tasks)``."""
+        squares = rows[1:].square().mean(0)
+        usable = (counts > 0).all(0) & (squares > 0)
         self.updates += usable
-        gain = self.updates.reciprocal().clamp(min=1 - self.beta)
+        gain = self.updates.clamp(min=1).reciprocal().clamp(min=1 - self.beta)
         averaged = self.mean_squares + gain * (squares - self.mean_squares)
         self.mean_squares.copy_(torch.where(usable, averaged, self.mean_squares))
         known = self.mean_squares > 0
         return inverse_weights(
             torch.where(known, self.mean_squares, 1).rsqrt(), known, self.initial
         )
-
-
-def _encoded(value: object) -> Tensor:
-    return torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)

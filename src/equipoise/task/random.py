@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar, Literal
+from typing import ClassVar
 from zlib import crc32
 
 import torch
 from torch import Tensor
 
 from equipoise.draws import WORD, normal
-from equipoise.moments import whole_batch
 from equipoise.task.base import Initial, LossWeighting
+from equipoise.weighting import Nonfinite
 
 
 class Random(LossWeighting):
@@ -48,26 +48,19 @@ class Random(LossWeighting):
         *,
         seed: int = 0,
         initial: Initial | None = None,
-        nonfinite: Literal["propagate", "raise"] = "propagate",
+        nonfinite: Nonfinite = "propagate",
     ) -> None:
         super().__init__(tasks, initial=initial, nonfinite=nonfinite)
         if not (isinstance(seed, int) and 0 <= seed < WORD):
             raise ValueError(f"seed must be an integer in [0, 2**32), found {seed!r}")
         self.register_buffer("seed", torch.tensor(seed))
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.add_state("steps", torch.tensor(0))
         names = torch.tensor([crc32(name.encode()) for name in self.tasks])
         self.register_buffer("names", names, persistent=False)
 
-    def reset(self) -> None:
-        """Start again with the first draw."""
-        super().reset()
-        self.steps.zero_()
-
-    def _update(self, losses: Tensor, counts: Tensor | None) -> Tensor:
-        losses, counts = whole_batch(losses, counts)
-        measured = losses.isfinite() if counts is None else losses.isfinite() & (counts > 0)
-        counted = measured.any()
-        numbers = normal(self.seed, self.steps, self.names)
+    def update(self, losses: Tensor, counts: Tensor) -> Tensor:
+        counted = counts.any()
+        numbers = normal(self.seed, self.steps, self.names, dtype=losses.dtype)
         self.steps += counted
         weights = self.initial.sum() * torch.softmax(numbers, 0)
-        return torch.where(counted, weights, self._weights)
+        return torch.where(counted, weights, self._task_weights)

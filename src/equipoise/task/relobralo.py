@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from equipoise.draws import WORD, uniform
 from equipoise.errors import positive
-from equipoise.moments import whole_batch
 from equipoise.task.base import Initial, LossWeighting, inverse_weights
+from equipoise.weighting import Nonfinite
 
 
 class ReLoBRaLo(LossWeighting):
@@ -23,17 +23,22 @@ class ReLoBRaLo(LossWeighting):
                + (1-\alpha)\, \hat w(t, t-1)
 
     with :math:`\rho` 1 or 0 at random, anew at every step and the same for all tasks: at times the
-    progress since the first step replaces what the weights have become. :math:`n` is the sum of the
-    initial weights. Steps are counted for each task by its own losses: a task keeps its initial
-    weight until it has had two that are finite and not 0, the others share out what remains.
+    progress since the first step replaces what the weights have become. At the second step
+    :math:`\alpha` is 0, so that the weights are :math:`\hat w(t, t-1)` alone. :math:`n` is the sum
+    of the initial weights. Steps are counted for each task by its own losses: a task keeps its
+    initial weight until it has had two that are finite and not 0, the others share out what
+    remains.
 
-    Source: Bischof and Kraus, 2021, arXiv 2110.09813; defaults are those of the authors' code.
+    Source: Bischof and Kraus, 2021, arXiv 2110.09813. Schedule and defaults are those of the
+    authors' repository, where :math:`L_k(0)` is the loss of the second step, not the first; that
+    matters only if ``keep`` is below 1. The first author's article takes a temperature of 0.1 and a
+    ``keep`` of 0.99.
 
     Args:
         tasks: number of tasks, or their names.
         alpha: :math:`\alpha`, in [0, 1): how much of the weights stays from step to step.
         temperature: :math:`T`, positive; larger values give more equal weights.
-        keep: expectation of :math:`\rho`, in [0, 1].
+        keep: expectation of :math:`\rho`, in [0, 1]; with 1 nothing is looked back to.
         seed: of the draws, integer in [0, 2³²). Loading a state also loads its seed.
         initial: weights to start from, ``(tasks,)`` or by name; ones if ``None``.
         nonfinite: see :class:`~equipoise.task.base.TaskWeighting`.
@@ -43,6 +48,7 @@ class ReLoBRaLo(LossWeighting):
 
     first_losses: Tensor
     last_losses: Tensor
+    updates: Tensor
     steps: Tensor
     seed: Tensor
 
@@ -51,11 +57,11 @@ class ReLoBRaLo(LossWeighting):
         tasks: int | Iterable[str],
         *,
         alpha: float = 0.999,
-        temperature: float = 0.1,
-        keep: float = 0.999,
+        temperature: float = 1.0,
+        keep: float = 1.0,
         seed: int = 0,
         initial: Initial | None = None,
-        nonfinite: Literal["propagate", "raise"] = "propagate",
+        nonfinite: Nonfinite = "propagate",
     ) -> None:
         super().__init__(tasks, initial=initial, nonfinite=nonfinite)
         if not (isinstance(alpha, (int, float)) and 0 <= alpha < 1):
@@ -67,36 +73,34 @@ class ReLoBRaLo(LossWeighting):
         self.alpha = alpha
         self.temperature = positive("temperature", temperature)
         self.keep = keep
-        self.register_buffer("first_losses", torch.zeros_like(self.initial))
-        self.register_buffer("last_losses", torch.zeros_like(self.initial))
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.add_state("first_losses", 0.0)
+        self.add_state("last_losses", 0.0)
+        self.add_state("updates", 0)
+        self.add_state("steps", torch.tensor(0))
         self.register_buffer("seed", torch.tensor(seed))
 
-    def reset(self) -> None:
-        """Forget everything: as new."""
-        super().reset()
-        for buffer in (self.first_losses, self.last_losses, self.steps):
-            buffer.zero_()
-
-    def _update(self, losses: Tensor, counts: Tensor | None) -> Tensor:
-        losses, _ = whole_batch(losses.to(self.initial.dtype), counts)
-        usable = losses.isfinite() & (losses != 0)  # an absent one is 0
-        known = self.last_losses != 0
+    def update(self, losses: Tensor, counts: Tensor) -> Tensor:
+        usable = losses != 0
+        known = self.updates > 0
         now = torch.where(usable, losses, self.last_losses)
         since_first = self._balance(now, self.first_losses, known)
         since_last = self._balance(now, self.last_losses, known)
         keeps = uniform(self.seed, self.steps) < 2 * self.keep - 1
-        past = torch.where(keeps, self._weights, since_first)
-        weights = self.alpha * past + (1 - self.alpha) * since_last
+        past = torch.where(keeps, self._task_weights, since_first)
+        # At its second loss a task has no past yet.
+        alpha = self.alpha * (self.updates > 1).to(past.dtype)
+        weights = alpha * past + (1 - alpha) * since_last
 
         self.first_losses.copy_(torch.where(known, self.first_losses, now))
         self.last_losses.copy_(now)
+        self.updates += usable
         counted = usable.any()
         self.steps += counted
         weights = inverse_weights(weights, known, self.initial)
-        return torch.where(counted, weights, self._weights)
+        return torch.where(counted, weights, self._task_weights)
 
     def _balance(self, losses: Tensor, earlier: Tensor, known: Tensor) -> Tensor:
         ratios = losses / torch.where(known, earlier, 1) / self.temperature
-        shares = torch.where(known, ratios, torch.finfo(ratios.dtype).min).softmax(0)
-        return self.initial.sum() * shares
+        finite = torch.finfo(ratios.dtype)
+        scores = torch.where(known, ratios.clamp(max=finite.max), finite.min)
+        return self.initial.sum() * scores.softmax(0)

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from equipoise.errors import positive
-from equipoise.moments import Moments
+from equipoise.moments import Moments, Start
 from equipoise.task.base import Initial, LossWeighting, inverse_weights
+from equipoise.weighting import Nonfinite
 
 _RELATIVE_FLOOR = 1e-5
+STARTS: dict[str, Start] = {"reference": "plain", "paper": "zero"}
 
 
 class SLAW(LossWeighting):
@@ -27,7 +29,7 @@ class SLAW(LossWeighting):
 
     The losses of a step enter the statistics before its weights are computed. A task that is not
     measured yet keeps its initial weight, and so does one whose loss stands still: whose spread is
-    below what the losses' dtype resolves at their mean. The others share out what remains. The
+    below what the losses' dtype resolves at their size. The others share out what remains. The
     spread of a loss that comes to a halt falls by half in 140 steps (at :math:`\beta=0.99`), and
     its weight rises until that point is reached: where losses may freeze, set ``bounds``.
 
@@ -67,36 +69,32 @@ class SLAW(LossWeighting):
         bounds: tuple[float, float] | None = None,
         warmup: int = 1,
         averaging: Literal["reference", "paper"] = "reference",
-        nonfinite: Literal["propagate", "raise"] = "propagate",
+        nonfinite: Nonfinite = "propagate",
     ) -> None:
         super().__init__(tasks, initial=initial, nonfinite=nonfinite)
-        if averaging not in ("reference", "paper"):
+        if averaging not in STARTS:
             raise ValueError(f"averaging must be 'reference' or 'paper', found {averaging!r}")
         if not isinstance(warmup, int) or warmup < 1:
             raise ValueError(f"warmup must be an integer of at least 1, found {warmup!r}")
-        self.floor = floor if floor == "relative" else positive("floor", floor)
+        self.floor = floor if isinstance(floor, str) else positive("floor", floor)
+        # A normal number at least, so that the inverse is finite.
+        self._lowest = 1e-37 if isinstance(self.floor, str) else max(self.floor**2, 1e-37)
         self.bounds = None if bounds is None else self._checked(bounds)
         self.warmup = warmup
-        self.moments = Moments(len(self.tasks), beta, corrected=averaging == "reference")
+        self.averaging = averaging
+        self.moments = Moments(len(self.tasks), beta, start=STARTS[averaging])
 
-    def reset(self) -> None:
-        """Forget everything: as new."""
-        super().reset()
-        self.moments.reset()
-
-    def _update(self, losses: Tensor, counts: Tensor | None) -> Tensor:
-        self.moments.update(losses, counts)
-        mean, variance = self.moments.mean, self.moments.variance
-        resolution = max(torch.finfo(losses.dtype).eps, torch.finfo(mean.dtype).eps)
-        measured = variance > (resolution * mean).square()
-        if self.warmup > 1 or not self.moments.corrected:
-            measured &= self.moments.updates > self.warmup  # else the first variance is 0 anyway
+    def update(self, losses: Tensor, counts: Tensor) -> Tensor:
+        moments = self.moments
+        moments.update(losses, counts)
+        last, variance = moments._state["last"], moments._state["variance"]
+        measured = torch.addcmul(variance, last, last, value=-(self.resolution**2)) > 0
+        if self.warmup > 1 or self.averaging == "paper":
+            measured &= moments.updates > self.warmup  # else the first variance is 0 anyway
         if self.floor == "relative":
-            variance = variance.maximum((_RELATIVE_FLOOR * mean).square())
-        lowest = 0.0 if self.floor == "relative" else self.floor**2
-        # A normal number at least, so that the inverse is finite.
-        variance = variance.clamp(min=max(lowest, torch.finfo(mean.dtype).tiny))
-        weights = inverse_weights(variance.rsqrt(), measured, self.initial)
+            variance = variance.maximum((_RELATIVE_FLOOR * moments.mean).square())
+        inverse = variance.clamp(min=self._lowest).rsqrt_()
+        weights = inverse_weights(inverse, measured, self._state["initial"])
         return weights if self.bounds is None else _bounded(weights, *self.bounds)
 
     def _checked(self, bounds: tuple[float, float]) -> tuple[float, float]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from equipoise.moments import Moments
 from equipoise.task.base import Initial, LossWeighting, inverse_weights
+from equipoise.weighting import Nonfinite
 
 
 class SoftAdapt(LossWeighting):
@@ -26,7 +27,9 @@ class SoftAdapt(LossWeighting):
     The paper's variants, which can be combined: ``normalized`` puts
     :math:`s_k / \sum_j |s_j|` in the place of :math:`s_k`, which frees it from the unit of the
     losses; ``loss_weighted`` multiplies each :math:`\exp(\kappa s_k)` by :math:`L_k`, and leaves
-    next to no weight to a loss that is not positive.
+    next to no weight to a loss that is not positive. The forms are those of the authors' first
+    release, with two losses for a slope; their second one multiplies by the mean loss of a window,
+    and divides by the sum of the slopes, signs included, which can be near 0.
 
     Source: Heydari, Thompson and Mehmood, 2019, arXiv 1912.12355.
 
@@ -55,7 +58,7 @@ class SoftAdapt(LossWeighting):
         normalized: bool = False,
         loss_weighted: bool = False,
         initial: Initial | None = None,
-        nonfinite: Literal["propagate", "raise"] = "propagate",
+        nonfinite: Nonfinite = "propagate",
     ) -> None:
         super().__init__(tasks, initial=initial, nonfinite=nonfinite)
         if not (isinstance(sharpness, (int, float)) and math.isfinite(sharpness)):
@@ -64,19 +67,13 @@ class SoftAdapt(LossWeighting):
         self.normalized = normalized
         self.loss_weighted = loss_weighted
         self.averages = Moments(len(self.tasks), beta)
-        self.register_buffer("rates", torch.zeros_like(self.initial))
+        self.add_state("rates", 0.0)
 
-    def reset(self) -> None:
-        """Forget everything: as new."""
-        super().reset()
-        self.averages.reset()
-        self.rates.zero_()
-
-    def _update(self, losses: Tensor, counts: Tensor | None) -> Tensor:
+    def update(self, losses: Tensor, counts: Tensor) -> Tensor:
         previous = self.averages.mean.clone()
-        taken = self.averages.update(losses, counts)
+        self.averages.update(losses, counts)
         average, known = self.averages.mean, self.averages.updates > 1
-        self.rates.copy_(torch.where(taken & known, average - previous, self.rates))
+        self.rates.copy_(torch.where((counts > 0) & known, average - previous, self.rates))
 
         finite = torch.finfo(average.dtype)
         rates = self.rates

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from equipoise.moments import whole_batch
-from equipoise.task.base import Initial, Losses, LossWeighting
+from equipoise.losses import Losses, Mask
+from equipoise.task.base import Initial, LossWeighting, initial_weights
+from equipoise.weighting import Needs, Nonfinite
 
 
 class Uncertainty(LossWeighting):
@@ -34,42 +35,39 @@ class Uncertainty(LossWeighting):
         >>> optimizer = torch.optim.Adam(weighting.parameters())  # and the network's
     """
 
-    needs: ClassVar[str] = "task losses; its parameters in the optimizer"
+    needs = Needs.LOSSES | Needs.OPTIMIZER
     source: ClassVar[str] = "Kendall et al. 2018, arXiv 1705.07115"
+
+    log_variances: nn.Parameter
 
     def __init__(
         self,
         tasks: int | Iterable[str],
         *,
         initial: Initial | None = None,
-        nonfinite: Literal["propagate", "raise"] = "propagate",
+        nonfinite: Nonfinite = "propagate",
     ) -> None:
         super().__init__(tasks, initial=initial, nonfinite=nonfinite)
-        if not (self.initial > 0).all():
+        start = -torch.log(2 * initial_weights(initial, self.tasks))
+        if not start.isfinite().all():
             raise ValueError(f"initial weights must be positive, found {initial}")
-        self.log_variances = nn.Parameter(-torch.log(2 * self.initial))
+        self.add_state("log_variances", start, learned=True)
 
     @property
-    def weights(self) -> Tensor:
+    def task_weights(self) -> Tensor:
         """The weights as learned so far, detached, ``(tasks,)``."""
         return torch.exp(-self.log_variances.detach()) / 2
 
-    def reset(self) -> None:
-        """Forget everything: as new."""
-        super().reset()
-        with torch.no_grad():
-            self.log_variances.copy_(-torch.log(2 * self.initial))
-
-    def forward(self, losses: Losses, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self, losses: Losses, counts: Tensor | None = None, *, mask: Mask | None = None
+    ) -> Tensor:
         """Weighted sum of the losses plus the regularisation of the variances.
 
         See :meth:`LossWeighting.forward`. An absent task's variance receives no gradient.
         """
-        values, counts = self._read(losses, mask)
-        weights = torch.exp(-self.log_variances) / 2
-        everywhere, counts = whole_batch(values.detach(), counts)
-        learning = everywhere.isfinite() if counts is None else everywhere.isfinite() & (counts > 0)
-        penalty = torch.where(learning, self.log_variances, 0).sum() / 2
+        values, counts = self._read(losses, counts, mask)
+        everywhere, counts = self._gathered(values, counts)
+        penalty = torch.where(counts > 0, self.log_variances, 0).sum() / 2
         # Worth nothing, but its gradient in the variances is that of the weighted losses.
-        fit = (weights * torch.where(learning, everywhere, 0)).sum()
-        return (weights.detach() * values).sum() + penalty + (fit - fit.detach())
+        fit = (torch.exp(-self.log_variances) / 2).dot(everywhere)
+        return self._weighted(values) + penalty + (fit - fit.detach())

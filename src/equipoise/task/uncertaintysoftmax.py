@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from equipoise.errors import positive
-from equipoise.moments import whole_batch
 from equipoise.task.base import Initial, LossWeighting, inverse_weights
+from equipoise.weighting import Nonfinite
 
 
 class UncertaintySoftmax(LossWeighting):
@@ -52,21 +52,14 @@ class UncertaintySoftmax(LossWeighting):
         *,
         temperature: float = 1.0,
         initial: Initial | None = None,
-        nonfinite: Literal["propagate", "raise"] = "propagate",
+        nonfinite: Nonfinite = "propagate",
     ) -> None:
         super().__init__(tasks, initial=initial, nonfinite=nonfinite)
         self.temperature = positive("temperature", temperature)
-        self.register_buffer("last_losses", torch.zeros_like(self.initial))
+        self.add_state("last_losses", 0.0)
 
-    def reset(self) -> None:
-        """Forget everything: as new."""
-        super().reset()
-        self.last_losses.zero_()
-
-    def _update(self, losses: Tensor, counts: Tensor | None) -> Tensor:
-        losses, _ = whole_batch(losses.to(self.last_losses.dtype), counts)
-        usable = losses.isfinite() & (losses > 0)  # an absent one is 0
-        self.last_losses.copy_(torch.where(usable, losses, self.last_losses))
+    def update(self, losses: Tensor, counts: Tensor) -> Tensor:
+        self.last_losses.copy_(torch.where(losses > 0, losses, self.last_losses))
         known = self.last_losses > 0
         finite = torch.finfo(losses.dtype)
         scores = 1 / (self.temperature * self.last_losses).clamp(min=finite.tiny)
