@@ -24,7 +24,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from settings import AGAIN, EVERY, TOO_LONG, made, makers, patience, virtual_screening
+from settings import AGAIN, EVERY, METHODS, TOO_LONG, made, patience, virtual_screening
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
@@ -68,7 +68,7 @@ def main() -> None:
     table = Table(
         "", *found, title="Peak of a step; over that with constant weights; over tasks × shared"
     )
-    for name in makers():
+    for name in METHODS:
         if name not in SKIPPED:
             table.add_row(name, *(cells[name] for cells in found.values()))
     Console(highlight=False, width=130).print(table)

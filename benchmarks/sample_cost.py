@@ -2,8 +2,9 @@
 
     python benchmarks/sample_cost.py
 
-The held-out batch is as large as the training batch. Steps take turns, and a ratio is the median
-over rounds, as in ``step_cost.py``; memory is counted as in ``memory.py``. The second table is the
+The held-out batch is as large as the training batch, or where that is said 16 samples. Steps take
+turns, and a ratio is the median over rounds, as in ``step_cost.py``; memory is counted as in
+``memory.py``. A plain step is the sum over the tasks of their mean losses. The second table is the
 time of the alignments alone, with the losses: from the forward engine, from a backward pass for
 each sample of each task, and from the gradients of all of them at once by ``vmap``.
 """
@@ -14,7 +15,9 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from itertools import product
+from typing import Any
 
 import torch
 from memory import peak_of
@@ -25,12 +28,14 @@ from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from equipoise import SLGate, SLGrad, alignments
+from equipoise import HeldOutWeighting, SLGate, SLGrad, alignments, task_losses
 from equipoise.directional import random_direction
 from equipoise.problems.lenet import LeNet
 from equipoise.problems.memory import free_memory, gigabytes
 
 ROUNDS = 30
+FEW = 16
+"""Samples of a small held-out batch."""
 PASSES = 40
 """Backward passes of the loop that are timed; all of them take as much longer as they are more."""
 
@@ -88,14 +93,21 @@ def _setting(name: str, network: nn.Module, batch: tuple[Tensor, ...]) -> Settin
 def steps(setting: Setting) -> dict[str, Callable[[], None]]:
     """By name, what takes a whole step."""
     held_out = tuple(part.flip(0) for part in setting.batch)
-    options = {"main": 0, "shared": setting.shared, "tasks": setting.tasks}
-    arguments = (setting.losses, setting.network)
+    few = tuple(part[:FEW] for part in held_out)
+
+    def made(kind: type[HeldOutWeighting], **options: Any) -> HeldOutWeighting:
+        usual = {"main": 0, "shared": setting.shared, "tasks": setting.tasks}
+        return kind(setting.losses, setting.network, **{**usual, **options})
+
     weightings = {
-        "slgrad": SLGrad(*arguments, **options),
-        "slgate": SLGate(*arguments, **options),
-        "slgate, every 8": SLGate(*arguments, every=8, **options),
-        "slgate, reverse": SLGate(*arguments, engine="reverse", **options),
-        "slgrad, look-ahead": SLGrad(*arguments, lookahead=1e-3, **options),
+        "slgrad": (made(SLGrad), held_out),
+        "slgate": (made(SLGate), held_out),
+        f"slgate, {FEW} held out": (made(SLGate), few),
+        "slgate, border": (made(SLGate, shared="border"), held_out),
+        f"slgate, border, {FEW} held out": (made(SLGate, shared="border"), few),
+        "slgate, every 8": (made(SLGate, every=8), held_out),
+        "slgate, reverse": (made(SLGate, engine="reverse"), held_out),
+        "slgrad, look-ahead": (made(SLGrad, lookahead=1e-3), held_out),
     }
 
     def step_of(loss: Callable[[], Tensor]) -> Callable[[], None]:
@@ -107,12 +119,12 @@ def steps(setting: Setting) -> dict[str, Callable[[], None]]:
         return step
 
     def plain() -> Tensor:
-        values, mask = setting.losses(setting.network, setting.batch)
-        return values.mean() if mask is None else values[mask].mean()
+        means, _ = task_losses(*setting.losses(setting.network, setting.batch))
+        return means.sum()
 
     weighed = {
-        name: step_of(lambda weighting=weighting: weighting(setting.batch, held_out))
-        for name, weighting in weightings.items()
+        name: step_of(partial(weighting, setting.batch, each))
+        for name, (weighting, each) in weightings.items()
     }
     return {"plain": step_of(plain), **weighed, "plain, again": step_of(plain)}
 

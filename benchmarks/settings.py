@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -11,27 +11,34 @@ import numpy as np
 import torch
 from torch import nn
 
-from equipoise import Step
+from equipoise import Step, task
 from equipoise.errors import UserError
+from equipoise.losses import task_names
 from equipoise.problems.fingerprints import BITS
 from equipoise.problems.memory import free_memory, gigabytes
 from equipoise.problems.molecules import Network, binary_losses
 from equipoise.problems.mtregression import mtregression
 from equipoise.step import LossFunction
 from equipoise.study.memory import jacobians
-from equipoise.study.methods import WEIGHTINGS, torchjd_methods
-from equipoise.task import Constant, ProbedGradientNorm
-from equipoise.task.base import TaskWeighting
+from equipoise.study.methods import find_methods
+from equipoise.weighting import Weighting
 
 BATCH, PRESENT = 512, 0.3
-PEERS = ("torchjd/PCGrad", "torchjd/UPGrad")
+EVERY = "probedgradientnorm(every=10)"
+AGAIN = "constant, again"
+METHODS = {
+    **{name.lower(): name.lower() for name in sorted(task.__all__, key=str.lower)},
+    EVERY: EVERY,
+    AGAIN: "constant",
+    "torchjd/PCGrad": "torchjd/PCGrad",
+    "torchjd/UPGrad": "torchjd/UPGrad",
+}
+"""What is measured, as a study names it: ours of tasks, and peers that use gradients."""
 USED = 0.5
 """The part of the free memory that a benchmark may take."""
 PATIENCE = 60
 """Seconds that a step may take."""
 TOO_LONG = "> 1 min a step"
-EVERY = "probed, every 10"
-AGAIN = "constant, again"
 
 
 @dataclass(frozen=True)
@@ -48,9 +55,9 @@ class Setting:
     rounds: int
     clip: float | None = None
 
-    def take_step(self, weighting: TaskWeighting) -> None:
+    def take_step(self, weighting: Weighting) -> None:
         """One whole training step."""
-        step = Step(self.losses, self.network, self.batch, self.shared)
+        step = Step(self.losses, self.network, self.batch)
         self.optimizer.zero_grad()
         weighting.weigh(step).backward()
         if self.clip is not None:
@@ -100,27 +107,24 @@ def regression(rounds: int) -> Setting:
     )
 
 
-def makers() -> Mapping[str, Callable[[int], TaskWeighting]]:
-    """What is measured: all of ours, ``constant`` a second time, and peers that use gradients."""
-    peers = torchjd_methods()
-    return {
-        **WEIGHTINGS,
-        EVERY: lambda tasks: ProbedGradientNorm(tasks, every=10),
-        AGAIN: Constant,
-        **{name: peers[name].make for name in PEERS},
-    }
-
-
-def made(setting: Setting) -> tuple[dict[str, TaskWeighting], dict[str, str]]:
+def made(setting: Setting) -> tuple[dict[str, Weighting], dict[str, str]]:
     """The methods that can take a step here, and why the others cannot."""
     weightings, reasons = {}, {}
-    for name, make in makers().items():
-        need = jacobians(name) * setting.jacobian
+    for name, text in METHODS.items():
+        (method,) = find_methods(text)
+        (part,) = method.parts
+        need = jacobians(method) * setting.jacobian
         if need > USED * free_memory():
             reasons[name] = f"needs {gigabytes(need)}"
             continue
         try:
-            weightings[name] = make(setting.tasks)
+            weightings[name] = part.kind.made_for(
+                task_names(setting.tasks),
+                setting.losses,
+                setting.network,
+                shared=setting.shared,
+                **part.options,
+            )
         except UserError:
             reasons[name] = "not installed"
     return weightings, reasons

@@ -17,10 +17,10 @@ from rich.console import Console
 from rich.table import Table
 from settings import (
     EVERY,
+    METHODS,
     TOO_LONG,
     Setting,
     made,
-    makers,
     patience,
     regression,
     threads,
@@ -28,7 +28,7 @@ from settings import (
 )
 
 from equipoise import SLAW
-from equipoise.task.base import TaskWeighting
+from equipoise.weighting import Weighting
 
 SHARE = 5.0
 """Seconds for all rounds of a method."""
@@ -57,7 +57,7 @@ def seconds_of_steps(setting: Setting) -> tuple[dict[str, list[float]], dict[str
     return seconds, reasons
 
 
-def _warm_up(setting: Setting, weighting: TaskWeighting) -> float | None:
+def _warm_up(setting: Setting, weighting: Weighting) -> float | None:
     """Seconds of the quickest of the first steps; none if one takes longer than anyone waits."""
     try:
         with patience():
@@ -67,7 +67,7 @@ def _warm_up(setting: Setting, weighting: TaskWeighting) -> float | None:
     return min([first, *(_seconds(setting, weighting) for _ in range(WARM - 1) if first < 1)])
 
 
-def _seconds(setting: Setting, weighting: TaskWeighting) -> float:
+def _seconds(setting: Setting, weighting: Weighting) -> float:
     start = time.perf_counter()
     setting.take_step(weighting)
     return time.perf_counter() - start
@@ -80,7 +80,7 @@ def main() -> None:
     found = {setting.name: seconds_of_steps(setting) for setting in settings}
 
     table = Table("", *found, title=f"Step time / step with constant weights, {threads()}")
-    for name in makers():
+    for name in METHODS:
         table.add_row(
             name, *(reasons.get(name) or _ratio(times, name) for times, reasons in found.values())
         )

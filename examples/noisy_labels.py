@@ -47,7 +47,8 @@ def main() -> None:
     for name in ("uniform weights", "SLGate"):
         torch.manual_seed(1)
         network = Network()
-        optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
+        # The same learning rate for both: uniform weights of SLGate's are the sum of the means.
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.025, momentum=0.9)
         slgate = equipoise.SLGate(losses, network, main="price", shared=network.trunk)
         kept = torch.zeros(SAMPLES)  # in the last epoch
         for _ in range(30):
@@ -57,9 +58,7 @@ def main() -> None:
                     loss = slgate(batch, held_out)
                     kept[rows] = (slgate.weights[:, 0] > 0).float()
                 else:
-                    loss = torch.stack(
-                        [each.mean() for each in losses(network, batch).values()]
-                    ).mean()
+                    loss = sum(each.mean() for each in losses(network, batch).values())
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()

@@ -14,7 +14,7 @@ def on_two_processes(work, folder, *arguments):
 
 
 def _join(rank, work, folder, arguments):
-    torch.set_num_threads(1)
+    torch.set_num_threads(int(os.environ.get("EQUIPOISE_THREADS", "1")))
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     dist.init_process_group(
         "gloo",

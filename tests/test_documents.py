@@ -58,6 +58,25 @@ def test_noisy_labels_fade_out(capsys):
     assert right > 2 * wrong
 
 
+def test_the_own_weighting_conforms_and_balances(capsys):
+    runpy.run_path(str(ROOT / "examples" / "own_weighting.py"), run_name="__main__")
+    depth, normals = map(float, re.findall(r"'([\d.e-]+)'", capsys.readouterr().out))
+    assert depth < normals / 1_000  # the losses differ by a factor of a million
+    assert depth + normals == pytest.approx(2, rel=0.01)
+
+
+def test_the_own_weighting_compares(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(ROOT / "examples")
+    methods = "slaw,own_weighting:FirstLoss,own_weighting:FirstLoss(power=0.5)"
+    arguments = ["--tasks", "3", "--steps", "20", "--seeds", "1", "--out", str(tmp_path / "o")]
+    command = ["equipoise", "compare", "mtregression", "--methods", methods, *arguments]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert not stopped.value.code
+    assert "own_weighting:FirstLoss(power=0.5)" in capsys.readouterr().out
+
+
 def test_the_own_problem_compares(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(ROOT / "examples")
     arguments = ["--stations", "100", "--steps", "20", "--seeds", "1", "--out", str(tmp_path / "o")]

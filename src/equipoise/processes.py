@@ -31,7 +31,8 @@ def whole_batch(losses: Tensor, counts: Tensor | None) -> tuple[Tensor, Tensor |
     if processes() == 1:
         return losses, counts
     losses = losses.to(torch.promote_types(losses.dtype, torch.float32))
-    labels = torch.ones_like(losses) if counts is None else counts.to(losses.dtype)
+    labels = losses.new_ones(()) if counts is None else counts.to(losses.dtype)
+    labels = labels.expand_as(losses)
     total, labels = summed(torch.stack([torch.where(labels > 0, losses * labels, 0), labels]))
     return total / torch.where(labels > 0, labels, 1), labels
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Iterable, Mapping
 from enum import Flag, auto
@@ -108,18 +109,22 @@ class Weighting(Stateful):
         main: str | None = None,
         **options: Any,
     ) -> Self:
-        """The weighting for a network and its losses, with these options: how a study makes it."""
-        raise NotImplementedError
+        """The weighting for a network and its losses, with these options: how a study makes it.
 
-    @classmethod
-    def left_out(cls) -> str | None:
-        """Why no study can compare it, if none can."""
-        return None
-
-    @classmethod
-    def missing(cls) -> str | None:
-        """What has to be installed for it, and how, if anything."""
-        return None
+        Raises:
+            ValueError: if it serves a main task and there is none; and what the constructor raises.
+        """
+        if Needs.MAIN in cls.needs and main is None:
+            raise ValueError(f"{cls.__name__} serves a main task, and there is none")
+        offered: dict[str, Any] = {
+            "tasks": tasks,
+            "losses": losses,
+            "model": model,
+            "shared": shared,
+            "main": main,
+        }
+        taken = _parameter_names(cls)
+        return cls(**{name: offered[name] for name in offered if name in taken} | options)
 
     def weigh(self, step: Step) -> Tensor:
         """The scalar for a :class:`~equipoise.Step`: how whoever treats methods alike calls."""
@@ -240,6 +245,18 @@ class Weighting(Stateful):
             raise FloatingPointError(
                 "not finite: " + ", ".join(f"loss of task {name!r} is {loss}" for name, loss in bad)
             )
+
+
+def _parameter_names(kind: type) -> set[str]:
+    """What a constructor takes, by way of ``**options`` too."""
+    names: set[str] = set()
+    for each in kind.__mro__:
+        if "__init__" in vars(each):
+            parameters = inspect.signature(vars(each)["__init__"]).parameters
+            names |= set(parameters)
+            if not any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+                break
+    return names
 
 
 def decoded(state: Tensor) -> dict[str, Any]:

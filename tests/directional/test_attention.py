@@ -89,6 +89,15 @@ def test_an_imported_name_gets_the_kernels_inside():
     torch.testing.assert_close(found, by_math(tensors, tangents))
 
 
+def test_without_tangents_the_enabled_kernels_are_taken_as_they_are():
+    tensors = parts(shapes=[(1, 2, 64, 8)] * 3)
+    expected = functional.scaled_dot_product_attention(*tensors)
+    with fused_attention(), sdpa_kernel(SDPBackend.MATH):
+        found = functional.scaled_dot_product_attention(*tensors)
+    assert found.grad_fn.name() == expected.grad_fn.name()
+    assert torch.equal(found, expected)
+
+
 def test_graph_serves_twice():
     tensors = parts()
     with fused_attention():

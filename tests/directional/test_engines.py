@@ -1,14 +1,12 @@
 import copy
-import warnings
 
 import pytest
 import torch
 from settings import TRUNKS, by_loops, setting, squared_errors
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
 from equipoise import alignments
-from equipoise.directional import engine_for, random_direction
+from equipoise.directional import random_direction
 from equipoise.losses import task_losses
 
 
@@ -142,100 +140,3 @@ def test_no_such_engine():
             shared=model[0],
             engine="backward",
         )
-
-
-# Which engine
-
-
-class WithoutFormula(torch.autograd.Function):
-    """An operator of a user's own; twice differentiable, without a forward-mode formula."""
-
-    @staticmethod
-    def forward(context, inputs):
-        context.save_for_backward(inputs)
-        return inputs**2
-
-    @staticmethod
-    def backward(context, gradient):
-        (inputs,) = context.saved_tensors
-        return 2 * inputs * gradient
-
-
-class WrongFormula(WithoutFormula):
-    @staticmethod
-    def setup_context(context, inputs, output):
-        context.save_for_backward(*inputs)
-        context.save_for_forward(*inputs)
-
-    @staticmethod
-    def forward(inputs):
-        return inputs**2
-
-    @staticmethod
-    def jvp(context, tangent):
-        return tangent * 0.5
-
-
-class Through(nn.Module):
-    """A trunk with an operation behind it."""
-
-    def __init__(self, trunk, operation):
-        super().__init__()
-        self.trunk = trunk
-        self.operation = operation
-
-    def forward(self, inputs):
-        return self.operation(self.trunk(inputs))
-
-
-@pytest.mark.parametrize("trunk", TRUNKS)
-def test_forward_mode_where_it_works_and_nothing_is_left_behind(trunk):
-    model, batch = setting(trunk, dtype=torch.float32)
-    before, random = copy.deepcopy(model.state_dict()), torch.get_rng_state()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert engine_for(squared_errors, model, batch, shared=model[0]) == "forward"
-    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
-    assert torch.equal(random, torch.get_rng_state())
-    assert all(parameter.grad is None for parameter in model.parameters())
-
-
-@pytest.mark.parametrize(
-    ("operation", "reason"),
-    [
-        (WithoutFormula.apply, "WithoutFormula has no forward-mode formula"),
-        (WrongFormula.apply, "forward mode gives other derivatives than the backward pass"),
-    ],
-)
-def test_falls_back_with_a_warning_that_says_why(operation, reason):
-    model, batch = setting("mlp")
-    model[0] = Through(model[0], operation)
-    direction = random_direction(model[0], 1)
-    expected = by_loops(model, batch, direction, list(model[0].parameters()))[1]
-    with pytest.warns(UserWarning, match=f"{reason}; taking the engine 'reverse'"):
-        found = alignments(squared_errors, model, batch, direction, shared=model[0])
-    torch.testing.assert_close(found[2][batch[2]], expected[batch[2]])
-
-
-def test_checkpointed_activations_take_reverse_mode():
-    model, batch = setting("mlp")
-    trunk = model[0]
-    model[0] = Through(nn.Identity(), lambda inputs: checkpoint(trunk, inputs, use_reentrant=False))
-    model[0].checkpointed = trunk
-    direction = random_direction(trunk, 1)
-    expected = by_loops(model, batch, direction, list(trunk.parameters()))[1]
-    with pytest.warns(UserWarning, match="checkpoint cannot go back"):
-        losses, _, found = alignments(squared_errors, model, batch, direction, shared=trunk)
-    torch.testing.assert_close(found[batch[2]], expected[batch[2]])
-    losses.sum().backward()
-    assert trunk[0].weight.grad.any()
-
-
-def test_what_else_is_not_implemented_is_not_taken_for_a_missing_formula():
-    model, batch = setting("mlp")
-
-    def losses(model, batch):
-        raise NotImplementedError("later")
-
-    with pytest.raises(NotImplementedError, match=r"^later$"):
-        engine_for(losses, model, batch, shared=model[0])

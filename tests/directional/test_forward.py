@@ -117,7 +117,7 @@ def test_kernels_are_as_before():
         return squared_errors(model, batch)
 
     look(model, batch)
-    forward(look, model, batch, direction, shared=model[0])
+    forward(look, model, batch, direction, shared=model[0], check=False)
     look(model, batch)
     before, during, after = seen
     assert during == (False, [False, False, True])
@@ -229,8 +229,11 @@ def test_wrong_direction_and_shared():
     with pytest.raises(ValueError, match="direction must have the shapes of the 4 shared"):
         forward(squared_errors, model, batch, direction[:3], shared=model[0])
     other = nn.Linear(2, 2)
+    arguments = (squared_errors, model, batch, random_direction(other, 1))
+    with pytest.raises(ValueError, match="no loss depends on a shared parameter"):
+        forward(*arguments, shared=other.parameters())
     with pytest.raises(ValueError, match="none of the model's"):
-        forward(squared_errors, model, batch, random_direction(other, 1), shared=other.parameters())
+        forward(*arguments, shared=other.parameters(), check=False)
 
 
 def test_square_of_a_random_derivative_is_the_squared_norm_on_average():
@@ -275,8 +278,10 @@ def test_checkpointed_activations_have_derivatives_and_no_backward_pass():
         outputs = torch.utils.checkpoint.checkpoint(model, inputs, use_reentrant=False)
         return (outputs - targets) ** 2, mask
 
-    found = forward(losses, model, batch, direction, shared=model[0])
+    found = forward(losses, model, batch, direction, shared=model[0], check=False)
     expected = by_loops(model, batch, direction, list(model[0].parameters()))
     torch.testing.assert_close(found[2], expected[1])
     with pytest.raises(torch.utils.checkpoint.CheckpointError):
         found[0].sum().backward()
+    with pytest.raises(ValueError, match="checkpoint cannot go back through a pass of the engine"):
+        forward(losses, model, batch, direction, shared=model[0])

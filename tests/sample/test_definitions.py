@@ -8,6 +8,10 @@ import torch
 from settings import TRUNKS, setting, squared_errors
 
 from equipoise import L2RW, OLAUX, CosineGate, HydaLearn, SLGate, SLGrad
+from equipoise.testing import tolerance
+
+# Alignments are sums over the parameters of some layers, of samples and tasks.
+CLOSE = {dtype: tolerance(dtype, 1000) for dtype in (torch.float32, torch.float64)}
 
 
 def gradients(scalar, parameters):
@@ -73,13 +77,14 @@ def test_slgrad(trunk, options, dtype):
     alignments, _, _ = by_loops(twin, batch, main_loss(held_out))
     gains = alignments.clamp(min=0)
 
-    slgrad = SLGrad(squared_errors, model, main=0, shared=model[0], tasks=batch[1].shape[1])
+    tasks = batch[1].shape[1]
+    slgrad = SLGrad(squared_errors, model, main=0, shared=model[0], tasks=tasks).to(dtype)
     slgrad(batch, held_out)
 
-    tolerance = {"rtol": 1e-5, "atol": 1e-5 * gains.max().item()}
-    torch.testing.assert_close(slgrad.alignments, alignments.float(), **tolerance)
-    assert gains.any()
-    torch.testing.assert_close(slgrad.weights, (gains / gains.sum()).float(), rtol=1e-5, atol=1e-5)
+    size = gains.max()
+    assert size > 0
+    torch.testing.assert_close(slgrad.alignments / size, alignments / size, **CLOSE[dtype])
+    torch.testing.assert_close(slgrad.weights, tasks * gains / gains.sum(), **CLOSE[dtype])
 
 
 def moved_ahead(model, batch, weights, lr):
@@ -97,8 +102,8 @@ def moved_ahead(model, batch, weights, lr):
 def test_look_ahead(trunk):
     model, whole = one_batch(trunk, 16)
     batch, held_out = split(whole, 8)
-    slgrad = SLGrad(squared_errors, model, main=0, shared=model[0], lookahead=0.5, tasks=3)
-    weights = torch.full((3,), 1 / 3)
+    slgrad = SLGrad(squared_errors, model, main=0, shared=model[0], lookahead=0.5, tasks=3).double()
+    weights = torch.ones(3)
     for _ in range(3):
         before = [each.clone() for each in (*model.parameters(), *model.buffers())]
         twin = copy.deepcopy(model)
@@ -107,7 +112,7 @@ def test_look_ahead(trunk):
         )
         plain, _, _ = by_loops(copy.deepcopy(model), batch, main_loss(held_out))
         slgrad(batch, held_out)
-        torch.testing.assert_close(slgrad.alignments, expected.float(), rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(slgrad.alignments, expected, **CLOSE[torch.float64])
         assert not torch.allclose(expected, plain, rtol=1e-2)
         weights = slgrad.task_weights
         for parameter, old in zip(model.parameters(), before, strict=False):
@@ -132,13 +137,14 @@ def test_objective_of_ones_own(maximize):
         objective=margin,
         maximize=maximize,
         tasks=3,
-    )
+    ).double()
     slgrad(batch, held_out[0])
-    torch.testing.assert_close(slgrad.weights, (gains / gains.sum()).float())
+    expected = 3 * gains / gains.sum()
+    torch.testing.assert_close(slgrad.weights, expected, **CLOSE[torch.float64])
 
 
 @pytest.mark.parametrize(
-    ("fallback", "weight"), [("zero", (0, 0)), ("uniform", (1 / 6, 1 / 6)), ("main", (1 / 2, 0))]
+    ("fallback", "weight"), [("zero", (0, 0)), ("uniform", (1 / 2, 1 / 2)), ("main", (3 / 2, 0))]
 )
 def test_step_in_which_no_sample_helps(fallback, weight):
     model, whole = one_batch("mlp", 10, missing=False)
@@ -166,7 +172,7 @@ def test_step_in_which_no_sample_helps(fallback, weight):
     )
     slgrad(batch, held_out)
     alignments = torch.full((2, 3), -1.0)
-    found = slgrad._weigh(alignments, torch.full((2, 3), 1 / 6))
+    found = slgrad.weigh_samples(alignments, torch.full((2, 3), 1 / 2))
     expected = torch.tensor(weight)[:, None].expand(2, 2).T
     torch.testing.assert_close(found[:, :2], expected.float())
 
@@ -189,9 +195,9 @@ def test_slgate(missing):
     for task, values in enumerate(others, start=1):
         standard_error = ((values**2).sum() / len(values)).sqrt() / len(values) ** 0.5
         kept[:, task] = values.sum() / len(values) >= -standard_error
-    expected = torch.where(mask & kept, 1 / (3 * mask.sum(0)), 0)
-    torch.testing.assert_close(slgate.weights, expected.float())
-    assert 0 < slgate.weights.sum() < 1
+    expected = torch.where(mask & kept, 1 / mask.sum(0), 0)
+    torch.testing.assert_close(slgate.weights, expected, **tolerance(torch.float32))
+    assert 0 < slgate.weights.sum() < 3
 
 
 @pytest.mark.parametrize(
@@ -214,20 +220,19 @@ def test_samples_that_slgate_keeps(main, kept):
     alignments = torch.ones(len(main), 3)
     alignments[:, 1] = torch.tensor(main)
     uniform = torch.full(alignments.shape, 0.25)
-    found = slgate._weigh(alignments, uniform) * 4
+    found = slgate.weigh_samples(alignments, uniform) * 4
     assert found.T.tolist() == [[1] * len(main), kept, [1] * len(main)]
 
 
 def test_tasks_that_slgate_keeps():
-    model, whole = one_batch("mlp", 12)
+    model, _ = setting("mlp")
     slgate = SLGate(squared_errors, model, main=0, shared=model[0], tasks=4)
-    slgate._step(*split(whole, 8))
     # Means of -4, -1 and -2, standard errors of 2, 2.8 and 2.
     alignments = torch.tensor([[1.0, -4, 5, -4], [1, -4, 1, 0], [1, -4, -10, -4], [1, -4, 0, 0]])
-    found = slgate._weigh(alignments, torch.full((4, 4), 1 / 16)) * 16
+    found = slgate.weigh_samples(alignments, torch.full((4, 4), 1 / 4)) * 4
     assert found[0].tolist() == [1, 0, 1, 0]
     alignments[2, 2] = torch.nan
-    assert slgate._weigh(alignments, torch.full((4, 4), 1 / 16))[:, 2].isnan().all()
+    assert slgate.weigh_samples(alignments, torch.full((4, 4), 1 / 4))[:, 2].isnan().all()
 
 
 def test_l2rw_is_slgrad_of_one_task():
@@ -238,9 +243,10 @@ def test_l2rw_is_slgrad_of_one_task():
     losses, mask = squared_errors(model, batch)
     products = torch.stack([direction @ gradients(loss, everything) for loss in losses[:, 0]])
     gains = torch.where(mask[:, 0], products.clamp(min=0), 0)
-    l2rw = L2RW(squared_errors, model, main=0, shared=model, tasks=3)
+    l2rw = L2RW(squared_errors, model, main=0, shared=model, tasks=3).double()
     l2rw(batch, held_out)
-    torch.testing.assert_close(l2rw.weights[:, 0], (gains / gains.sum()).float())
+    expected = 3 * gains / gains.sum()
+    torch.testing.assert_close(l2rw.weights[:, 0], expected, **CLOSE[torch.float64])
     assert not l2rw.weights[:, 1:].any()
 
 
@@ -253,12 +259,12 @@ def test_hydalearn():
     batch, held_out = split(whole, 30)
     alignments, _, mask = by_loops(model, batch, main_loss(held_out))
     gains = task_alignments(alignments, mask).clamp(min=0)
-    hydalearn = HydaLearn(squared_errors, model, main=0, shared=model[0], tasks=3)
+    hydalearn = HydaLearn(squared_errors, model, main=0, shared=model[0], tasks=3).double()
     hydalearn(batch, held_out)
-    torch.testing.assert_close(hydalearn.task_weights, (gains / gains.sum()).float())
-    torch.testing.assert_close(
-        hydalearn.weights, mask * (gains / gains.sum() / mask.sum(0)).float()
-    )
+    expected = 3 * gains / gains.sum()
+    torch.testing.assert_close(hydalearn.task_weights, expected, **CLOSE[torch.float64])
+    each = mask * expected / mask.sum(0)
+    torch.testing.assert_close(hydalearn.weights, each, **CLOSE[torch.float64])
 
 
 def test_hydalearn_is_the_gain_of_a_small_step_on_each_task():
@@ -277,28 +283,70 @@ def test_hydalearn_is_the_gain_of_a_small_step_on_each_task():
     gains = torch.tensor(gains).clamp(min=0)
     hydalearn = HydaLearn(squared_errors, model, main=0, shared=model[0], tasks=3)
     hydalearn(batch, held_out)
-    torch.testing.assert_close(hydalearn.task_weights, gains / gains.sum(), rtol=1e-3, atol=1e-4)
+    # Steps of 1e-6 are small, and their gains differences of numbers of the size of 1.
+    expected = (3 * gains / gains.sum()).float()
+    torch.testing.assert_close(hydalearn.task_weights, expected, rtol=1e-3, atol=1e-4)
 
 
-def test_cosine_gate():
-    seen = set()
+def cosines_of(model, batch, main=0):
+    trunk = list(model[0].parameters())
+    own = [gradients(main_loss(batch, task)(model), trunk) for task in range(3)]
+    return torch.stack([torch.cosine_similarity(own[main], each, 0) for each in own])
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_cosine_gate(weighted):
+    gates = []
     for seed in range(5):
         torch.manual_seed(seed)
         model, batch = one_batch("mlp", 8)
-        trunk = list(model[0].parameters())
-        own = [gradients(main_loss(batch, task)(model), trunk) for task in range(3)]
-        cosines = [torch.cosine_similarity(own[0], each, 0) for each in own]
-        gate = CosineGate(squared_errors, model, main=0, shared=model[0], tasks=3)
+        cosines = cosines_of(model, batch)
+        gate = CosineGate(
+            squared_errors, model, main=0, shared=model[0], weighted=weighted, tasks=3
+        ).double()
         gate(batch)
-        expected = [(1 / 3 if cosine > 0 else 0) for cosine in cosines]
-        assert gate.task_weights.tolist() == pytest.approx(expected)
-        seen.update(expected[1:])
-    assert seen == {0, 1 / 3}
+        expected = cosines.clamp(min=0) if weighted else (cosines > 0).double()
+        torch.testing.assert_close(gate.task_weights, expected, **CLOSE[torch.float64])
+        each = batch[2] * expected / batch[2].sum(0)
+        torch.testing.assert_close(gate.weights, each, **CLOSE[torch.float64])
+        gates.extend(expected[1:].tolist())
+    assert min(gates) == 0
+    assert max(gates) > (0.1 if weighted else 0.9)
+    assert weighted or set(gates) == {0, 1}
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("scale", [1.0, 2.0**12])
+def test_cosine_gate_leaves_the_heads_their_own_losses(weighted, scale):
+    """Gated is what a task does to the trunk: each part of the network by a loop over the tasks."""
+    torch.manual_seed(4)
+    model, batch = one_batch("mlp", 8)
+    cosines = cosines_of(model, batch)
+    assert cosines.min() < 0 < cosines[1:].max(), "one gate closed, and one open"
+    gate = CosineGate(
+        squared_errors, model, main=0, shared=model[0], weighted=weighted, tasks=3
+    ).double()
+    total = gate(batch)
+    scaler = torch.amp.GradScaler("cpu", init_scale=scale, enabled=scale > 1)
+    scaler.scale(total).backward()
+
+    gates = cosines.clamp(min=0) if weighted else (cosines > 0).double()
+    for part, weights in ((model[0], gates), (model[1], torch.ones(3))):
+        for parameter in part.parameters():
+            expected = sum(
+                weight * torch.autograd.grad(main_loss(batch, task)(model), parameter)[0]
+                for task, weight in enumerate(weights.double())
+            )
+            torch.testing.assert_close(parameter.grad / scale, expected, **CLOSE[torch.float64])
+    # The value is that of the shared parameters.
+    losses = torch.stack([main_loss(batch, task)(model) for task in range(3)])
+    torch.testing.assert_close(total, (gates * losses).sum(), **CLOSE[torch.float64])
 
 
 def test_olaux():
     model, _ = one_batch("mlp", 8)
-    olaux = OLAUX(squared_errors, model, main=1, shared=model[0], lr=0.05, horizon=2, tasks=3)
+    options = {"main": 1, "shared": model[0], "lr": 0.05, "horizon": 2, "tasks": 3}
+    olaux = OLAUX(squared_errors, model, **options).double()
     trunk = list(model[0].parameters())
     learned, sums = torch.ones(3).double(), torch.zeros(3).double()
     history = []
@@ -312,7 +360,7 @@ def test_olaux():
             learned[1] = 1
             sums.zero_()
         olaux(batch)
-        torch.testing.assert_close(olaux.task_weights, learned.float() / 3, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(olaux.task_weights, learned, **CLOSE[torch.float64])
         history.append(learned.clone())
     assert (history[0] == 1).all()
     assert not torch.equal(history[-1], history[0])

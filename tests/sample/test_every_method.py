@@ -1,8 +1,5 @@
 """What every weighting of samples does, whatever its weights."""
 
-import copy
-import io
-
 import pytest
 import torch
 from settings import setting, squared_errors
@@ -12,6 +9,7 @@ from torch.nn.functional import one_hot
 import equipoise
 from equipoise import Step, sample
 from equipoise.sample.heldout import HeldOutWeighting
+from equipoise.testing import saved_and_loaded, tolerance
 
 METHODS = [getattr(sample, name) for name in sample.__all__]
 HELD_OUT = [method for method in METHODS if issubclass(method, HeldOutWeighting)]
@@ -49,36 +47,34 @@ def call(weighting, batch, held_out):
 
 
 @every_method
-def test_the_scalar_is_the_weighted_sum_and_the_weights_are_constants(method):
+def test_missing_labels_weigh_nothing(method):
     model, _ = setting("mlp")
     weighting = made(method, model)
     for batch, held_out in batches(3):
-        losses, mask = squared_errors(model, batch)
-        total = call(weighting, batch, held_out)
-
+        mask = batch[2]
+        call(weighting, batch, held_out)
         weights = weighting.weights
         assert weights.shape == weighting.alignments.shape == (12, 3)
-        assert not weights.requires_grad
         assert (weights >= 0).all()
         assert not weights[~mask].any()
-        torch.testing.assert_close(total, (weights * losses).sum())
+        assert not weighting.alignments[~mask].any()
         torch.testing.assert_close(weighting.task_weights, weights.sum(0))
         torch.testing.assert_close(weighting.sample_weights, weights.sum(1))
-        found = torch.autograd.grad(total, list(model.parameters()))
-        expected = torch.autograd.grad((weights * losses).sum(), list(model.parameters()))
-        for one, other in zip(found, expected, strict=True):
-            torch.testing.assert_close(one, other)
         assert all(parameter.grad is None for parameter in model.parameters())
 
 
 @every_method
-def test_weights_sum_to_one_at_most(method):
+def test_weights_sum_to_the_number_of_tasks_at_most(method):
+    """Of equal ones the sum is that; OLAUX learns larger ones."""
     model, _ = setting("mlp")
     weighting = made(method, model)
+    sums = []
     for batch, held_out in batches(5):
         call(weighting, batch, held_out)
-        if method is not equipoise.OLAUX:
-            assert weighting.weights.sum() <= 1 + 1e-6
+        sums.append(weighting.weights.sum().item())
+    assert max(sums) > 1
+    if method is not equipoise.OLAUX:
+        assert max(sums) <= 3 * (1 + tolerance(torch.float32, 36)["rtol"])
 
 
 FORMS = {
@@ -126,40 +122,71 @@ def test_names_and_shared_parameters_are_found(method):
             for name, (weight, bias, target) in zip(NAMES, heads, strict=True)
         }
 
-    weighting = method(losses, model, main="b")
-    assert weighting.tasks is None
+    weighting = method(losses, model, main="b", **({"every": 2} if method in HELD_OUT else {}))
+    assert weighting.tasks == ()
     ((batch, held_out),) = batches(1)
     call(weighting, batch, held_out)
     assert weighting.tasks == NAMES
     assert weighting.main == "b"
-    # The heads are one matrix here, which all tasks reach.
-    named = method(losses, model, main="b", tasks=NAMES, shared=model)
+    # The heads are one matrix here, which all tasks reach, each its own entries.
+    named = method(losses, model, main="b", tasks=NAMES, shared=model[0])
     call(named, batch, held_out)
-    torch.testing.assert_close(weighting.weights, named.weights)
+    close = tolerance(torch.float32, 1000)
+    torch.testing.assert_close(weighting.weights, named.weights, **close)
 
 
 @every_method
-def test_a_task_without_any_label(method):
+@pytest.mark.parametrize("shared", ["all", "border"])
+@pytest.mark.parametrize("lacking", ["main", "others"])
+def test_shared_parameters_are_looked_for_until_a_batch_tells(method, shared, lacking):
+    """Until then weights are uniform."""
     model, _ = setting("mlp")
-    weighting = made(method, model)
-    for batch, held_out in batches(3):
-        batch[2][:, 1] = False
-        batch[1][:, 1] = 1e6
-        total = call(weighting, batch, held_out)
-        assert total < 1e6
-        assert not weighting.weights[:, 1].any()
+    weighting = made(method, model, shared=shared)
+    batch, held_out = batches(1)[0]
+    without = batch[2].clone()
+    without[:, [0] if lacking == "main" else [1, 2]] = False
+    for _ in range(2):
+        call(weighting, (*batch[:2], without), held_out)
+        uniform = without / without.sum(0).clamp(min=1)
+        torch.testing.assert_close(weighting.weights, uniform, **tolerance(torch.float32))
+    call(weighting, batch, held_out)
+    again = made(method, model, shared=shared)
+    again.load_state_dict(made(method, model, shared=shared).state_dict())
+    call(again, batch, held_out)
+    if method is not equipoise.OLAUX:  # which counts steps
+        assert torch.equal(weighting.weights, again.weights)
+    assert weighting.alignments.any()
 
 
 @every_method
-@pytest.mark.parametrize(
-    ("samples", "tasks"), [(1, 3), (5, 1), (2, 200)], ids=["sample", "task", "many"]
-)
-def test_numbers_of_samples_and_tasks(method, samples, tasks):
-    model, _ = setting("mlp", tasks=tasks)
-    weighting = made(method, model, main=0, tasks=tasks)
-    ((batch, held_out),) = batches(1, samples, tasks)
-    assert call(weighting, batch, held_out).isfinite()
-    assert weighting.weights.shape == (samples, tasks)
+def test_first_batch_without_a_task(method):
+    """Its name is not known then, which is said when it comes, unless the names are given."""
+    model, _ = setting("mlp")
+    lacking = []
+
+    def losses(model, batch):
+        values, _ = squared_errors(model, batch)
+        return {
+            name: column
+            for name, column in zip(NAMES, values.T, strict=True)
+            if name not in lacking
+        }
+
+    for tasks in (None, NAMES):
+        weighting = method(losses, model, main="a", shared=model[0], tasks=tasks)
+        (first, second) = batches(2)
+        lacking[:] = ["b"]
+        call(weighting, *first)
+        lacking.clear()
+        if tasks is None:
+            with pytest.raises(ValueError, match=r"no task 'b': .* name them all: tasks=\[…\]"):
+                call(weighting, *second)
+        else:
+            call(weighting, *second)
+            assert weighting.weights.shape == (12, 3)
+    lacking[:] = ["a"]
+    with pytest.raises(ValueError, match=r"main: there is no task 'a': .* all tasks: tasks=\[…\]"):
+        call(method(losses, model, main="a", shared=model[0]), *first)
 
 
 @every_method
@@ -185,38 +212,6 @@ def test_mixed_precision(method, dtype):
     assert model[0][0].weight.grad.isfinite().all()
 
 
-@every_method
-def test_buffers_are_updated_once_and_random_numbers_drawn_once_for_the_losses(method):
-    model, _ = setting("batchnorm", samples=12)
-    twin = copy.deepcopy(model)
-    inputs, targets = torch.randn(12, 2, 6, 6, dtype=torch.float64), torch.randn(12, 3).double()
-    weighting = made(method, model, shared=None)
-    call(weighting, (inputs, targets, None), (inputs[:7] + 1, targets[:7], None))
-    twin(inputs)
-    for buffer, other in zip(model.buffers(), twin.buffers(), strict=True):
-        torch.testing.assert_close(buffer, other)
-
-
-# Losses that are not finite
-
-
-@every_method
-@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
-def test_a_bad_loss_shows_and_is_forgotten(method, bad):
-    model, _ = setting("mlp")
-    weighting = made(method, model)
-    (batch, held_out), second = batches(2)
-    call(weighting, batch, held_out)
-    before = weighting.task_weights
-    spoilt = (batch[0], batch[1].clone(), batch[2])
-    spoilt[1][0, 1] = bad
-    assert not call(weighting, spoilt, held_out).isfinite()
-    assert weighting.task_weights.isfinite().all()
-    if not weighting.weights.isfinite().all():
-        assert torch.equal(weighting.task_weights, before)
-    assert call(weighting, *second).isfinite()
-
-
 @held_out_method
 def test_a_bad_held_out_loss_shows(method):
     model, _ = setting("mlp")
@@ -231,26 +226,22 @@ def test_a_bad_held_out_loss_shows(method):
 # State
 
 
-def saved_and_loaded(state):
-    file = io.BytesIO()
-    torch.save(state, file)
-    file.seek(0)
-    return torch.load(file, weights_only=True)
-
-
 @every_method
 @pytest.mark.parametrize("steps", [0, 1, 5])
-@pytest.mark.parametrize("named", [True, False])
-def test_state_continues_bit_for_bit_in_a_new_object(method, steps, named):
+def test_state_brings_the_names_to_a_weighting_that_has_none(method, steps):
     model, _ = setting("mlp")
-    options = {"every": 3} if method in HELD_OUT else {}
-    interrupted = made(method, model, **options)
+
+    def losses(model, batch):
+        return FORMS["mappings"](*squared_errors(model, batch))
+
+    options = {"main": "a", "shared": model[0]}
+    options |= {"every": 3} if method in HELD_OUT else {}
+    interrupted = method(losses, model, tasks=NAMES, **options)
     for batch, held_out in batches(steps):
         call(interrupted, batch, held_out)
-    resumed = made(method, model, **options, **({} if named else {"tasks": None}))
-    if not named:
-        resumed._of = (lambda *of: tuple(FORMS["mappings"](*squared_errors(*of))), model)
+    resumed = method(losses, model, **options)
     resumed.load_state_dict(saved_and_loaded(interrupted.state_dict()))
+    assert resumed.tasks == NAMES
 
     for batch, held_out in batches(10)[5:]:
         expected = call(interrupted, batch, held_out)
@@ -259,53 +250,20 @@ def test_state_continues_bit_for_bit_in_a_new_object(method, steps, named):
 
 
 @every_method
-@pytest.mark.parametrize(
-    "other", [{"tasks": ("a", "c", "b")}, {"main": "b"}, {"tasks": ("a", "b", "d")}]
-)
-def test_state_of_other_tasks_is_refused(method, other):
+def test_state_of_another_main_task_is_refused(method):
     model, _ = setting("mlp")
-    with pytest.raises((ValueError, RuntimeError), match="this state is for the tasks"):
-        made(method, model).load_state_dict(made(method, model, **other).state_dict())
+    with pytest.raises(ValueError, match="this state is for the main task b, not a"):
+        made(method, model).load_state_dict(made(method, model, main="b").state_dict())
 
 
-@every_method
-def test_the_model_is_no_part_of_the_weighting(method):
+@pytest.mark.parametrize("method", [equipoise.SLGate, equipoise.SLAW])
+def test_state_of_another_method_is_refused(method):
+    """All that SLGate and SLGrad keep has the same names and shapes."""
     model, _ = setting("mlp")
-    weighting = made(method, model)
-    assert list(weighting.modules()) == [weighting]
-    assert list(weighting.parameters()) == []
-    assert set(weighting.state_dict()) == {"_extra_state"}
-
-
-@every_method
-def test_evaluation_weighs_by_the_last_task_weights_and_changes_nothing(method):
-    model, _ = setting("mlp")
-    weighting = made(method, model)
-    first, second = batches(2)
-    call(weighting, *first)
-    expected = weighting.task_weights
-    before = saved_and_loaded(weighting.state_dict())
-    weighting.eval()
-    total = weighting(second[0])
-    losses, _ = equipoise.task_losses(*squared_errors(model, second[0]))
-    torch.testing.assert_close(total, (expected * losses).sum())
-    after = weighting.state_dict()
-    assert str(after) == str(before)
-
-
-@every_method
-def test_reset_is_as_new(method):
-    model, _ = setting("mlp")
-    weighting = made(method, model)
-    expected = []
-    for _ in range(2):
-        found = []
-        for batch, held_out in batches(4):
-            call(weighting, batch, held_out)
-            found.append(weighting.weights)
-        expected.append(torch.stack(found))
-        weighting.reset()
-    assert torch.equal(*expected)
+    slgrad = made(equipoise.SLGrad, model)
+    other = method(NAMES) if method is equipoise.SLAW else made(method, model)
+    with pytest.raises(ValueError, match=f"this state is of {method.__name__}, not of SLGrad"):
+        slgrad.load_state_dict(other.state_dict())
 
 
 # Speed: what a step may not do
@@ -316,7 +274,10 @@ def test_step_reads_nothing_from_the_device(method):
     model, _ = setting("mlp", dtype=torch.float32)
     model.to("meta")
     weighting = made(method, model, engine="forward")
-    weighting.steps = 1  # the first step looks whether anything is lost
+    # The first step looks whether anything is lost, and whether the batches are one.
+    weighting._checked = True
+    if method in HELD_OUT:
+        weighting._kept = [torch.zeros_like(each) for each in model[0].parameters()]
     batch = (torch.ones(5, 4, device="meta"), torch.ones(5, 3, device="meta"), None)
     for _ in range(2):
         total = call(weighting, batch, batch)
@@ -335,10 +296,10 @@ def test_one_forward_pass_in_the_mode_of_the_step(method):
 
     weighting = made(method, model)
     ((batch, held_out),) = batches(1)
-    function = Step(losses, model, batch, model[0].parameters(), held_out)
+    function = Step(losses, model, batch, held_out)
     weighting.weigh(function)  # the first looks for the engine
     seen.clear()
-    weighting.weigh(Step(losses, model, batch, model[0].parameters(), held_out))
+    weighting.weigh(Step(losses, model, batch, held_out))
     assert sorted(seen) == sorted([12, 7 if method in HELD_OUT else 12])
 
 
@@ -375,14 +336,16 @@ def test_model_that_is_none(method):
     [
         (lambda losses: losses.mean(0), r"take no mean over the samples"),
         (lambda losses: losses[:, :2], r"losses must be \(samples, 3\)"),
-        (lambda losses: (losses, losses > losses), None),
         (lambda losses: (losses, torch.ones(12)), "mask must be boolean"),
-        (lambda losses: {"a": losses[:, 0].mean()}, r"losses of task 'a' must be .*\(samples,\)"),
+        (
+            lambda losses: {"a": losses[:, 0].mean()},
+            r"loss of task 'a' must be a tensor \(samples,\)",
+        ),
         (lambda losses: {"a": losses[:, 0], "B": losses[:, 1]}, "no task 'B'"),
         (lambda losses: {"a": losses[:, 0], "b": losses[:5, 1]}, "a loss for each sample"),
         (lambda losses: {}, "there are no losses"),
         (lambda losses: losses.detach(), "no graph|no loss depends"),
-        (lambda losses: one_hot(torch.ones(12, dtype=int), 3), "must be floating"),
+        (lambda losses: one_hot(torch.ones(12, dtype=int), 3), "must be a floating tensor"),
     ],
 )
 def test_wrong_losses(method, losses, message):
@@ -390,7 +353,7 @@ def test_wrong_losses(method, losses, message):
     weighting = made(method, model)
     weighting._of = (lambda model, batch: losses(squared_errors(model, batch)[0]), model)
     ((batch, held_out),) = batches(1)
-    with pytest.raises((ValueError, TypeError), match=message or "no label"):
+    with pytest.raises((ValueError, TypeError), match=message):
         call(weighting, batch, held_out)
 
 
@@ -411,14 +374,31 @@ def test_held_out_batch_is_needed(method):
         made(method, model)(batch)
 
 
-@every_method
+@held_out_method
 def test_held_out_batch_without_a_label_of_the_main_task(method):
+    """At first that is an error; later it leaves the direction what it was, and is said once."""
     model, _ = setting("mlp")
-    ((batch, held_out),) = batches(1)
-    for part in (batch, held_out):
-        part[2][:, 0] = False
-    with pytest.raises(ValueError, match="has no label of task 'a'"):
-        call(made(method, model), batch, held_out)
+    (batch, held_out), (_, other) = batches(2)
+    without = held_out[2].clone()
+    without[:, 0] = False
+    unlabelled = (*held_out[:2], without)
+    with pytest.raises(ValueError, match="the held-out batch has no label of task 'a'"):
+        made(method, model)(batch, unlabelled)
+
+    weighting, again = made(method, model), made(method, model)
+    for each in (weighting, again):
+        each(batch, held_out)
+    with pytest.warns(UserWarning, match="no label of task 'a': the direction stays"):
+        weighting(batch, unlabelled)
+    weighting(batch, unlabelled)  # in silence: a warning is an error here
+    again(batch, held_out)
+    assert torch.equal(weighting.alignments, again.alignments)
+    # With a label there is a new one.
+    for each in (weighting, again):
+        each(batch, other)
+    assert torch.equal(weighting.alignments, again.alignments)
+    again(batch, held_out)
+    assert not torch.equal(weighting.alignments, again.alignments)
 
 
 @held_out_method

@@ -10,13 +10,17 @@ from torch.nn.parallel import DistributedDataParallel
 
 from equipoise import sample
 from equipoise.sample.heldout import HeldOutWeighting
+from equipoise.testing import tolerance
+
+CLOSE = tolerance(torch.float64, 10_000)
+"""Some steps of sums over samples and parameters."""
 
 STEPS, BATCH = 4, 12
 
 
 def network():
     torch.manual_seed(1)
-    return nn.Sequential(nn.Sequential(nn.Linear(4, 8), nn.Tanh()), nn.Linear(8, 3))
+    return nn.Sequential(nn.Sequential(nn.Linear(4, 8), nn.Tanh()), nn.Linear(8, 3)).double()
 
 
 def losses(model, batch):
@@ -30,12 +34,15 @@ def batch(step, size, rows):
     targets = torch.randn(size, 3, generator=generator)
     mask = torch.rand(size, 3, generator=generator) < 0.7  # not the same number on each half
     mask[:, 0] = True
-    return inputs[rows], targets[rows], mask[rows]
+    if step == 2:
+        mask[7:, 1] = False  # the other process alone has labels of this task
+    return inputs[rows].double(), targets[rows].double(), mask[rows]
 
 
 def loop(name, model, trunk, rows, held_rows, **options):
     """Weights of all samples and the model's gradients, step by step."""
-    weighting = getattr(sample, name)(losses, model, main=0, shared=trunk, tasks=3, **options)
+    options = {"main": 0, "shared": trunk, "tasks": 3, **options}
+    weighting = getattr(sample, name)(losses, model, **options).double()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
     history = []
     for step in range(STEPS):
@@ -44,7 +51,12 @@ def loop(name, model, trunk, rows, held_rows, **options):
         optimizer.zero_grad()
         total.backward()
         optimizer.step()
-        history.append((weighting.weights, weighting.task_weights, total.detach()))
+        gradients = [
+            each.grad.full_tensor() if hasattr(each.grad, "full_tensor") else each.grad
+            for each in model.parameters()
+        ]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        history.append((weighting.weights, weighting.task_weights, total.detach(), flat))
     return history
 
 
@@ -62,11 +74,12 @@ def work(rank, name, wrapper, options):
 
 
 def assert_as_one(first, second, whole, **tolerance):
-    for one, two, (weights, task_weights, total) in zip(first, second, whole, strict=True):
+    for one, two, (weights, task_weights, total, flat) in zip(first, second, whole, strict=True):
         torch.testing.assert_close(torch.cat([one[0], two[0]]), weights, **tolerance)
         assert torch.equal(one[1], two[1])
         torch.testing.assert_close(one[1], task_weights, **tolerance)
         torch.testing.assert_close((one[2] + two[2]) / 2, total, **tolerance)
+        torch.testing.assert_close(one[3], flat, **tolerance)
 
 
 @pytest.mark.parametrize("name", sample.__all__)
@@ -75,7 +88,7 @@ def test_distributed_data_parallel(name, tmp_path):
     model = network()
     whole = loop(name, model, model[0], everything, everything)
     first, second = on_two_processes(work, tmp_path, name, "ddp", {})
-    assert_as_one(first, second, whole, rtol=1e-4, atol=1e-6)
+    assert_as_one(first, second, whole, **CLOSE)
 
 
 @pytest.mark.parametrize("options", [{"engine": "reverse"}, {"lookahead": 0.1}], ids=str)
@@ -84,7 +97,7 @@ def test_options_in_distributed_data_parallel(options, tmp_path):
     model = network()
     whole = loop("SLGrad", model, model[0], everything, everything, **options)
     first, second = on_two_processes(work, tmp_path, "SLGrad", "ddp", options)
-    assert_as_one(first, second, whole, rtol=1e-4, atol=1e-6)
+    assert_as_one(first, second, whole, **CLOSE)
 
 
 @pytest.mark.parametrize("name", ["SLGrad", "HydaLearn"])

@@ -99,6 +99,8 @@ def test_no_file_is_overwritten(audit, tmp_path):
         ("study.toy:noisy", ["--method", "slaw"], "slaw does not align samples with held-out"),
         ("study.toy:noisy", ["--method", "cosinegate"], "use slgate or slgrad"),
         ("study.toy:noisy", ["--method", "slgat"], "did you mean 'slgate'?"),
+        ("study.toy:noisy", ["--method", "slgate,slgrad"], "leave out the others"),
+        ("study.toy:noisy", ["--method", "slgate(every=0)"], "every must be an integer"),
         ("study.toy:toy", [], "--main"),
         ("study.toy:serving", [], "--held-out"),
         ("study.toy:noisy", ["--lr", 1e30], "training diverged at step"),

@@ -94,6 +94,33 @@ def test_what_is_known_of_wrong_labels_is_written_and_shown_again(run, tmp_path)
     assert (out / "report.html").read_bytes() == page
 
 
+def test_options_are_part_of_what_a_method_is(run, tmp_path):
+    labels = ["slaw(bounds=(0.1, 10.0))", "slaw(beta=0.9)", "slaw", "gradnorm(alpha=1.5)"]
+    spelt = "slaw(bounds=[.1,10]),SLAW( beta = 0.90 ),slaw(beta=0.99),gradnorm(alpha=1.5)"
+    command = ["compare", "study.toy:toy", "--seeds", 1, "--out", "out", "--methods"]
+    code, text = run(*command, spelt)
+    assert code == 0, text
+    assert set(pd.read_csv(tmp_path / "out" / "results.csv").method) == set(labels)
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert {row["method"] for row in summary["methods"]} == set(labels)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert all(label in page and f" {label}, seed 0: error " in text for label in labels)
+    code, text = run(*command, ",".join(labels))
+    assert code == 0
+    assert text.count("was there already") == 4
+    (tmp_path / "out" / "report.html").unlink()
+    assert all(label in run("report", "out")[1] for label in labels)
+
+
+def test_a_weighting_of_tasks_in_front_of_one_of_samples(run, tmp_path):
+    command = ["compare", "study.toy:noisy", "--seeds", 1, "--out", "out", "--methods"]
+    code, text = run(*command, "slaw(beta=0.9)+slgate(shared='border'),slgate")
+    assert code == 0, text
+    label = "slaw(beta=0.9)+slgate(shared='border')"
+    assert label in set(pd.read_csv(tmp_path / "out" / "results.csv").method)
+    assert sum("a detector of clean" in line for line in text.splitlines()) == 2
+
+
 def test_single_task_networks_and_what_is_gained_over_them(run, tmp_path):
     code, text = compare(run, "--single-task", "--out", "out")
     assert code == 0
@@ -136,7 +163,13 @@ def test_methods_and_problems_and_help(run):
         (["compare", "study.toy:torch"], 1, "neither a Problem nor a function"),
         (["compare", "study.toy:toy", "--methods", "slow"], 1, "did you mean 'slaw'?"),
         (["compare", "study.toy:toy", "--methods", "ideal"], 1, "ideal weights"),
-        (["compare", "study.toy:toy", "--methods", "slaw,slaw"], 1, "named twice"),
+        (["compare", "study.toy:toy", "--methods", "slaw,slaw(beta=0.99)"], 1, "named twice"),
+        (["compare", "study.toy:toy", "--methods", ""], 1, "'' is no method"),
+        (["compare", "study.toy:toy", "--methods", "slaw(beta=0.9"], 1, "is no method"),
+        (["compare", "study.toy:toy", "--methods", "slaw(beat=1)"], 1, "did you mean 'beta'?"),
+        (["compare", "study.toy:toy", "--methods", "slaw(beta=2)"], 1, "slaw(beta=2.0): beta"),
+        (["methods", "slow"], 1, "did you mean 'slaw'?"),
+        (["methods", "slaw(beta=x)"], 1, "the value of beta"),
         (["compare", "study.toy:toy", "--device", "abacus"], 1, "--device abacus"),
         (["compare", "study.toy:toy", "--steps", "0"], 2, "--steps"),
         (["compare", "study.toy:toy", "--lr", "-1"], 2, "--lr"),

@@ -5,7 +5,8 @@ from torch import nn
 
 from equipoise.errors import UserError
 from equipoise.study import memory
-from equipoise.study.memory import LIBRARIES, check_memory, jacobians, needs_of
+from equipoise.study.memory import LIBRARIES, check_memory, footprint, jacobians
+from equipoise.study.methods import find_methods
 
 CPU = torch.device("cpu")
 
@@ -38,7 +39,7 @@ def free(monkeypatch):
 
 
 def needed(problem):
-    return needs_of(problem, problem.recipe, CPU)
+    return footprint(problem, problem.recipe, CPU)
 
 
 def test_what_is_needed_is_that_of_the_tensors():
@@ -57,30 +58,31 @@ def test_what_is_needed_is_that_of_the_tensors():
 def test_a_batch_is_no_larger_than_the_training_part():
     problem = wide()
     recipe = problem.recipe.__class__(**{**vars(problem.recipe), "batch_size": 10**9})
-    assert needs_of(problem, recipe, CPU).batch < 50 * 4 * 10_000
+    assert footprint(problem, recipe, CPU).batch < 50 * 4 * 10_000
 
 
 def test_jacobians_count_where_a_method_holds_them(free):
     problem = wide()
     needs = needed(problem)
-    free(needs.total + jacobians("torchjd/PCGrad") * 50 * needs.gradient)
-    check_memory(problem, ["slaw", "gradnorm", "torchjd/PCGrad"], problem.recipe, CPU)
+    free(needs.total + jacobians(*find_methods("torchjd/PCGrad")) * 50 * needs.gradient)
+    check_memory(problem, find_methods("slaw,gradnorm,torchjd/PCGrad"), problem.recipe, CPU)
     with pytest.raises(UserError, match=r"torchjd/ConFIG needs about"):
-        check_memory(problem, ["slaw", "torchjd/ConFIG"], problem.recipe, CPU)
+        check_memory(problem, find_methods("slaw,torchjd/ConFIG"), problem.recipe, CPU)
     free(needs.total)
-    check_memory(problem, ["slaw", "gradnorm", "torchjd/FAMO"], problem.recipe, CPU)
-    with pytest.raises(UserError, match=r"slaw\+torchjd/PCGrad needs about"):
-        check_memory(problem, ["slaw+torchjd/PCGrad"], problem.recipe, CPU)
+    check_memory(problem, find_methods("slaw,gradnorm,torchjd/FAMO"), problem.recipe, CPU)
+    with pytest.raises(UserError, match=r"slaw\(beta=0.9\)\+torchjd/PCGrad needs about"):
+        check_memory(problem, find_methods("slaw(beta=0.9)+torchjd/PCGrad"), problem.recipe, CPU)
 
 
 @pytest.mark.parametrize(
-    ("methods", "other"), [(["torchjd/PCGrad", "dwa"], "dwa"), (["torchjd/PCGrad"], "slaw")]
+    ("methods", "other"),
+    [("torchjd/PCGrad,dwa(beta=0.5)", "dwa(beta=0.5)"), ("torchjd/PCGrad", "slaw")],
 )
 def test_the_sentence_says_why_and_what_could_serve(free, methods, other):
     problem = wide(shared=20_000, tasks=500)
     free(300_000_000 + LIBRARIES)
     with pytest.raises(UserError) as error:
-        check_memory(problem, methods, problem.recipe, CPU)
+        check_memory(problem, find_methods(methods), problem.recipe, CPU)
     said = str(error.value)
     assert "0.1 GB of it for the gradients of 500 tasks in 60,000 shared parameters" in said
     assert "0.4 GB are free" in said
@@ -91,7 +93,7 @@ def test_a_step_that_fits_with_no_method(free):
     problem = wide()
     free(needed(problem).total - 1)
     with pytest.raises(UserError, match="--batch-size"):
-        check_memory(problem, ["slaw"], problem.recipe, CPU)
+        check_memory(problem, find_methods("slaw"), problem.recipe, CPU)
 
 
 def test_the_random_state_is_left_alone():

@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -209,6 +210,32 @@ def test_wrong_labels_that_cannot_be_read(tmp_path, noisy_study, text):
     (tmp_path / "corrupted.csv").write_text(text)
     with pytest.raises(UserError, match=r"corrupted\.csv cannot be read"):
         read_runs(tmp_path)
+
+
+LABELS = [
+    "slaw",
+    "torchjd/PCGrad",
+    "slaw+torchjd/PCGrad",
+    "slaw(beta=0.9)",
+    "slaw(beta=0.91)",
+    "constant(initial={'a/../b': 1.0, ':<>|?*\\0': 2.0})",
+    "constant(initial={'a/../b': 1.0, ':<>|?*\\0': 3.0})",
+    "mine:Weighting",
+    "mine:weighting",
+    "größen:Gewichtung",
+    f"constant(initial={[1.0] * 617})",
+    f"constant(initial={[1.0] * 618})",
+]
+
+
+def test_every_label_has_a_folder_of_its_own(tmp_path, run):
+    for label in LABELS:
+        write_run(run_folder(tmp_path, label, 0, None), replace(run, method=label))
+    names = [path.name for path in (tmp_path / "runs").iterdir()]
+    assert len({name.casefold() for name in names}) == len(LABELS)
+    assert all(re.fullmatch(r"[A-Za-z0-9_.+=-]{1,100}", name) for name in names)
+    assert {"slaw", "torchjd-PCGrad", "slaw+torchjd-PCGrad"} < set(names)
+    assert sorted(each.method for each in read_runs(tmp_path)) == sorted(LABELS)
 
 
 def test_no_name_of_a_task_is_in_a_path(tmp_path):

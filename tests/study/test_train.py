@@ -6,7 +6,7 @@ import torch
 from study.toy import blows_up, toy
 from torch import nn
 
-from equipoise import SLAW, Constant, Uncertainty
+from equipoise import SLAW, Constant, HeldOutWeighting, Needs, Uncertainty
 from equipoise.errors import UserError
 from equipoise.study.train import train
 
@@ -184,8 +184,9 @@ def test_loss_weight_error():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"losses": lambda network, batch: (network(batch[0])[:, :1], None)}, "one column a task"),
-        ({"losses": lambda network, batch: (network(batch[0]).mean(), None)}, "one column a task"),
+        ({"losses": lambda network, batch: network(batch[0])[:, :1]}, r"\(samples, 2\)"),
+        ({"losses": lambda network, batch: (network(batch[0]).mean(), None)}, r"\(samples, 2\)"),
+        ({"losses": lambda network, batch: {"c": network(batch[0])[:, 0]}}, "no task 'c'"),
         ({"losses": lambda network, batch: (network(batch[0]), batch[2].float())}, "boolean"),
         ({"metrics": lambda network, data: {"eror": {"all": 1.0}}}, "must give 'error'"),
         ({"metrics": lambda network, data: {"error": {"a": 1.0}}}, "for 'all'"),
@@ -195,3 +196,81 @@ def test_loss_weight_error():
 def test_a_problem_that_does_not_keep_its_word_is_told(changes, words):
     with pytest.raises(UserError, match=words):
         trained(toy(**changes))
+
+
+class Uniform(HeldOutWeighting):
+    """As equal weights, times a factor for each task."""
+
+    factors = (1.0, 1.0)
+
+    def weigh_samples(self, alignments, uniform):
+        return uniform * torch.tensor(self.factors)
+
+
+class Uneven(Uniform):
+    factors = (0.5, 3.0)
+
+
+def weighing(kind, problem):
+    def make(network):
+        shared = list(problem.shared(network))
+        return kind.made_for(problem.tasks, problem.losses, network, shared=shared, main="a")
+
+    return make
+
+
+def test_uniform_weights_of_samples_are_equal_weights_of_tasks():
+    usual = toy(network=lambda: nn.Linear(3, 2), shared=lambda network: network.parameters())
+    problem = replace(usual, main="a", held_out=usual.validation)
+    recipe = replace(problem.recipe, optimizer=torch_sgd, lr=0.01, steps=10)
+
+    def run(make):
+        return train(problem, make, seed=0, recipe=recipe, device=torch.device("cpu"), method="any")
+
+    equal, uniform = run(lambda network: Constant(problem.tasks)), run(weighing(Uniform, problem))
+    np.testing.assert_allclose(uniform.history.losses, equal.history.losses, rtol=1e-4)
+    np.testing.assert_allclose(uniform.history.weights, 1, rtol=1e-5)
+    uneven = run(weighing(Uneven, problem))
+    np.testing.assert_allclose(uneven.history.weights, [[0.5, 3.0]] * 10, rtol=1e-5)
+    for samples, factors in ((uniform.samples, (1, 1)), (uneven.samples, (0.5, 3))):
+        there = ~np.isnan(samples.weights)
+        expected = np.broadcast_to(np.array(factors), samples.weights.shape)
+        np.testing.assert_allclose(samples.weights[there], expected[there], rtol=1e-5)
+        assert (there <= problem.train.tensors[2].numpy()).all()
+        assert there.any((0, 1)).all()
+    assert equal.samples is None
+
+    slaw = run(lambda network: SLAW(problem.tasks))
+    both = run(lambda network: SLAW(problem.tasks) + weighing(Uniform, problem)(network))
+    np.testing.assert_allclose(both.history.losses, slaw.history.losses, rtol=1e-3)
+    np.testing.assert_allclose(both.history.weights, slaw.history.weights, rtol=1e-3)
+    assert np.ptp(slaw.history.weights[:, 0]) > 0.1
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_held_out_batches_go_to_whoever_asks_for_them(asks):
+    seen = []
+
+    class Asking(Constant):
+        needs = Needs.LOSSES | (Needs.HELD_OUT if asks else Needs.LOSSES)
+
+        def weigh(self, step):
+            seen.append(step.held_out)
+            return super().weigh(step)
+
+    problem = replace(toy(), held_out=toy().validation)
+    trained(problem, Asking(2), steps=5)
+    assert [each is not None for each in seen] == [asks] * 5
+    for batch in filter(None, seen):
+        rows = {tuple(row) for row in problem.held_out.tensors[0].tolist()}
+        assert rows.issuperset(map(tuple, batch[0].tolist()))
+
+
+def test_losses_by_name_are_taken():
+    def by_name(network, batch):
+        values, mask = problem.losses(network, batch)
+        losses = {"b": values[:, 1], "a": values[:, 0]}
+        return losses, {"a": mask[:, 0], "b": mask[:, 1]}
+
+    problem = toy()
+    assert same(trained(problem), trained(replace(problem, losses=by_name)))

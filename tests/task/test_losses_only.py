@@ -1,6 +1,7 @@
-"""The weightings that need the losses alone, against float64 forms of their equations.
+"""What the weightings that need the losses alone do where a loss is absent, zero or extreme.
 
-The references look at the whole history of a task at every step and keep no state.
+With all losses there and positive they are compared in test_references.py. The references here look
+at the whole history of a task at every step and keep no state.
 """
 
 import math
@@ -11,7 +12,9 @@ import torch
 from scipy import stats
 
 from equipoise.task import (
+    DWA,
     LBTW,
+    Constant,
     CoV,
     GeometricMean,
     Random,
@@ -19,6 +22,7 @@ from equipoise.task import (
     Uncertainty,
     UncertaintySoftmax,
 )
+from equipoise.testing import tolerance
 
 INITIAL = (1.0, 2.0, 0.5)
 TOTAL = sum(INITIAL)
@@ -32,13 +36,22 @@ PRESENT = np.ones((STEPS, 3), dtype=bool)
 PRESENT[:, 2] = np.arange(STEPS) % 3 == 2
 
 
+# A hundred operations one after another, of which some take differences.
+CLOSE = {"rtol": tolerance(torch.float64, 10_000)["rtol"], "atol": 0}
+
+
 def weights_of(weighting, losses=LOSSES, present=PRESENT):
+    """After each step, in float64."""
+    weighting.double()
     history = []
     for loss, here in zip(losses, present, strict=True):
-        values = torch.tensor(np.where(here, loss, np.nan), dtype=torch.float32)
-        weighting(values, torch.tensor(here))
+        weighting(torch.tensor(np.where(here, loss, np.nan)), mask=torch.tensor(here))
         history.append(weighting.weights)
     return torch.stack(history)
+
+
+def all_present(losses):
+    return np.ones_like(losses, dtype=bool)
 
 
 def reference(weigh, losses=LOSSES, present=PRESENT):
@@ -48,7 +61,7 @@ def reference(weigh, losses=LOSSES, present=PRESENT):
         for task in np.flatnonzero(here):
             seen[task].append(float(loss[task]))
         history.append(weigh(seen))
-    return torch.tensor(np.array(history), dtype=torch.float32)
+    return torch.tensor(np.array(history))
 
 
 def shared_out(parts):
@@ -64,7 +77,105 @@ def shared_out(parts):
 
 def assert_starts_as_given_and_keeps_its_sum(weights):
     assert weights[0].tolist() == list(INITIAL)
-    torch.testing.assert_close(weights.sum(1), torch.full((len(weights),), TOTAL))
+    assert_has_its_sum(weights)
+
+
+def assert_has_its_sum(weights, total=TOTAL):
+    expected = torch.full((len(weights),), total, dtype=weights.dtype)
+    torch.testing.assert_close(weights.sum(1), expected, **CLOSE)
+
+
+# Constant
+
+
+@pytest.mark.parametrize(
+    ("initial", "expected"),
+    [(None, [1, 1, 1]), (INITIAL, list(INITIAL)), ({"2": 3.0, "0": 1.0, "1": 0.0}, [1, 0, 3])],
+)
+def test_constant(initial, expected):
+    assert weights_of(Constant(3, initial=initial))[-1].tolist() == expected
+
+
+# DWA
+
+
+@pytest.mark.parametrize("averaging", ["reference", "plain"])
+@pytest.mark.parametrize(("beta", "temperature"), [(0.5, 0.1), (0.9, 2.0)])
+def test_dwa(averaging, beta, temperature):
+    """A rate of 1 until a task has had two losses, and that of the last ones where it is absent."""
+
+    def average(seen):
+        if averaging == "plain":
+            return np.dot(exponential(len(seen), beta), seen)
+        shares = [beta ** (len(seen) - 1 - t) * (1 - beta) for t in range(len(seen))]
+        return np.dot([beta ** (len(seen) - 1), *shares[1:]], seen)
+
+    def weigh(seen):
+        rates = [average(s) / average(s[:-1]) if len(s) > 1 else 1 for s in seen]
+        powers = np.exp(np.array(rates) / temperature)
+        return TOTAL * powers / powers.sum()
+
+    options = {"beta": beta, "temperature": temperature, "averaging": averaging}
+    weights = weights_of(DWA(3, initial=INITIAL, **options))
+    torch.testing.assert_close(weights, reference(weigh), **CLOSE)
+
+
+def test_dwa_at_zero_loss():
+    weighting = DWA(2)
+    for losses in ([0.0, 1.0], [0.0, 0.5], [1.0, 0.5]):
+        weighting(torch.tensor(losses))
+    assert weighting.rates[0] == 1
+    assert weighting.weights.isfinite().all()
+
+
+# Uncertainty
+
+
+def test_uncertainty():
+    """Value and gradients of the equation, all of it to autograd."""
+    weighting = Uncertainty(3, initial=INITIAL).double()
+    with torch.no_grad():
+        weighting.log_variances += torch.tensor([0.3, -1.0, 0.1])
+    losses = torch.tensor([2.0, 0.1, 5.0], dtype=torch.float64, requires_grad=True)
+    log_variances = weighting.log_variances.detach().clone().requires_grad_()
+    pairs = zip(losses, log_variances, strict=True)
+    expected = sum(loss / (2 * each.exp()) + each / 2 for loss, each in pairs)
+    total = weighting(losses)
+
+    torch.testing.assert_close(total, expected, **CLOSE)
+    found = torch.autograd.grad(total, [losses, weighting.log_variances])
+    expected = torch.autograd.grad(expected, [losses, log_variances])
+    torch.testing.assert_close(found, expected, **CLOSE)
+
+
+def test_uncertainty_starts_at_the_initial_weights():
+    weights = Uncertainty(3, initial=INITIAL).double().weights
+    torch.testing.assert_close(weights, torch.tensor(INITIAL).double(), **CLOSE)
+
+
+def test_uncertainty_learns_the_variance():
+    """At a fixed loss the optimum of L/(2σ²) + log(σ²)/2 is σ² = L."""
+    losses = torch.tensor([0.5, 2.0, 1.0], dtype=torch.float64)
+    weighting = Uncertainty(3).double()
+    optimizer = torch.optim.SGD(weighting.parameters(), lr=0.5)
+    for _ in range(300):
+        optimizer.zero_grad()
+        weighting(losses).backward()
+        optimizer.step()
+    torch.testing.assert_close(weighting.log_variances.exp(), losses, **CLOSE)
+
+
+def test_uncertainty_of_an_absent_task_stands_still():
+    weighting = Uncertainty(2)
+    total = weighting(torch.tensor([1.0, torch.nan]), mask=torch.tensor([True, False]))
+    gradient = torch.autograd.grad(total, weighting.log_variances)[0]
+    assert gradient[0] != 0
+    assert gradient[1] == 0
+
+
+def test_uncertainty_needs_positive_weights():
+    with pytest.raises(ValueError, match="initial weights must be positive"):
+        Uncertainty(2, initial=[0.0, 1.0])
 
 
 # UncertaintySoftmax
@@ -76,8 +187,8 @@ def test_uncertainty_softmax(temperature):
         return shared_out([math.exp(1 / (temperature * s[-1])) if s else None for s in seen])
 
     weights = weights_of(UncertaintySoftmax(3, temperature=temperature, initial=INITIAL))
-    torch.testing.assert_close(weights, reference(weigh), rtol=1e-5, atol=0)
-    torch.testing.assert_close(weights.sum(1), torch.full((STEPS,), TOTAL))
+    torch.testing.assert_close(weights, reference(weigh), **CLOSE)
+    assert_has_its_sum(weights)
 
 
 def test_uncertainty_softmax_at_a_high_temperature_orders_as_uncertainty_ends():
@@ -95,7 +206,7 @@ def test_uncertainty_softmax_at_a_high_temperature_orders_as_uncertainty_ends():
 def test_uncertainty_softmax_goes_by_the_last_positive_loss(loss):
     losses = np.array([[2.0, 1.0], [loss, 1.0]])
     weighting = UncertaintySoftmax(2)
-    before, after = weights_of(weighting, losses, losses > -np.inf)
+    before, after = weights_of(weighting, losses, all_present(losses))
     assert torch.equal(before, after)
 
 
@@ -151,7 +262,7 @@ def test_random_draws_stay_what_they_were():
     """A run of today must be repeatable with the library of tomorrow."""
     found = weights_of(Random(["a", "b", "c"]), LOSSES[:2], PRESENT[:2])
     first, second = [1.0908341, 0.6864703, 1.2226956], [1.0230691, 1.7733762, 0.2035545]
-    torch.testing.assert_close(found, torch.tensor([first, second]))
+    assert found.flatten().tolist() == pytest.approx([*first, *second], rel=1e-6)
 
 
 def test_random_leaves_the_random_numbers_of_torch_alone():
@@ -163,7 +274,7 @@ def test_random_leaves_the_random_numbers_of_torch_alone():
 def test_random_weights_differ_by_seed_and_have_the_sum():
     one, other = (weights_of(Random(3, seed=seed, initial=INITIAL)) for seed in (0, 2**32 - 1))
     assert (one != other).all()
-    torch.testing.assert_close(one.sum(1), torch.full((STEPS,), TOTAL))
+    assert_has_its_sum(one)
 
 
 def test_random_state_brings_its_seed():
@@ -179,10 +290,10 @@ def test_random_does_not_count_a_step_without_a_finite_loss():
     weighting, expected = Random(3), weights_of(Random(3))
     for losses, mask in (
         (torch.full((3,), torch.nan), None),
-        (torch.ones(3), torch.zeros(3)),
+        (torch.ones(3), torch.zeros(3) > 0),
         (torch.tensor([1.0, torch.inf, 1.0]), torch.tensor([False, True, False])),
     ):
-        weighting(losses, mask)
+        weighting(losses, mask=mask)
     assert torch.equal(weights_of(weighting), expected)
 
 
@@ -213,45 +324,46 @@ def variation(seen, beta):
 def test_cov(beta):
     weights = weights_of(CoV(3, beta=beta, initial=INITIAL))
     expected = reference(lambda seen: shared_out([variation(s, beta) for s in seen]))
-    torch.testing.assert_close(weights, expected, rtol=1e-5, atol=0)
+    torch.testing.assert_close(weights, expected, **CLOSE)
     assert_starts_as_given_and_keeps_its_sum(weights)
 
 
 def test_cov_averages_over_the_whole_history_by_default():
     losses = np.column_stack([1 + 0.5 * np.sin(np.arange(3000)), np.linspace(2, 1, 3000)])
     weighting = CoV(2)
-    weights = weights_of(weighting, losses, losses > 0)[-1]
+    weights = weights_of(weighting, losses, all_present(losses))[-1]
     ratios = [[1, *(s[1:] / (np.cumsum(s)[:-1] / np.arange(1, len(s))))] for s in losses.T]
-    expected = np.array([np.std(r) / np.mean(r) for r in ratios])
+    expected = np.array([np.sqrt(np.var(r) + 1e-8) / np.mean(r) for r in ratios])
     expected *= 2 / expected.sum()
-    torch.testing.assert_close(weights.double(), torch.tensor(expected), rtol=1e-4, atol=0)
-    assert weighting.averages.mean.tolist() == pytest.approx(losses.mean(0).tolist(), rel=1e-6)
+    torch.testing.assert_close(weights, torch.tensor(expected), **CLOSE)
+    means = torch.tensor(losses.mean(0))
+    torch.testing.assert_close(weighting.averages.mean, means, **CLOSE)
 
 
 def test_cov_does_not_depend_on_the_units():
     scaled = weights_of(CoV(3), LOSSES * [1e-10, 1.0, 1e15])
-    torch.testing.assert_close(scaled, weights_of(CoV(3)), rtol=1e-4, atol=0)
+    torch.testing.assert_close(scaled, weights_of(CoV(3)), **CLOSE)
 
 
 def test_cov_of_losses_that_stand_still():
     weights = weights_of(CoV(2), np.array([[3.0, 1.0], [3.0, 2.0], [3.0, 1.5]]), PRESENT[:3, :2])
     assert 0 < weights[-1, 0] < 1e-3
     still = weights_of(CoV(3, initial=INITIAL), np.full((4, 3), 3.0), np.ones((4, 3), dtype=bool))
-    torch.testing.assert_close(still[-1], torch.full((3,), TOTAL / 3))
+    torch.testing.assert_close(still[-1], torch.full_like(still[-1], TOTAL / 3), **CLOSE)
 
 
 def test_cov_at_zero_and_negative_losses():
     """Zeros have no ratio, of all negative losses they are positive."""
     losses = np.array([[0.0, -1.0, 1.0], [0.0, -2.0, 2.0], [0.0, -1.0, 1.0], [2.0, -1.0, 1.0]])
-    weights = weights_of(CoV(3, initial=INITIAL), losses, np.ones_like(losses, dtype=bool))
+    weights = weights_of(CoV(3, initial=INITIAL), losses, all_present(losses))
     assert (weights[:, 0] == INITIAL[0]).all()
-    torch.testing.assert_close(weights[1:, 1:], torch.full((3, 2), 1.25))
+    torch.testing.assert_close(weights[1:, 1:], torch.full_like(weights[1:, 1:], 1.25), **CLOSE)
 
 
 def test_cov_without_a_positive_ratio_on_average():
     losses = np.array([[1.0, 1.0], [-5.0, 2.0], [-4.0, 1.0]])
-    weights = weights_of(CoV(2), losses, np.ones_like(losses, dtype=bool))
-    assert (weights == 1).all()
+    weights = weights_of(CoV(2), losses, all_present(losses))
+    torch.testing.assert_close(weights, torch.ones_like(weights), **CLOSE)
 
 
 # LBTW
@@ -268,9 +380,9 @@ def test_lbtw(alpha, period):
         ]
 
     weights = weights_of(LBTW(3, alpha=alpha, period=period, initial=INITIAL))
-    torch.testing.assert_close(weights, reference(weigh), rtol=1e-5, atol=0)
+    torch.testing.assert_close(weights, reference(weigh), **CLOSE)
     if period == 1:
-        assert (weights == torch.tensor(INITIAL)).all()
+        assert weights.tolist() == [list(INITIAL)] * STEPS
 
 
 @pytest.mark.parametrize("loss", [0.0, -1.0])
@@ -311,7 +423,7 @@ def test_softadapt(sharpness, beta, normalized, loss_weighted):
 
     options = {"beta": beta, "normalized": normalized, "loss_weighted": loss_weighted}
     weights = weights_of(SoftAdapt(3, sharpness=sharpness, initial=INITIAL, **options))
-    torch.testing.assert_close(weights, reference(weigh), rtol=2e-5, atol=0)
+    torch.testing.assert_close(weights, reference(weigh), **CLOSE)
     assert_starts_as_given_and_keeps_its_sum(weights)
 
 
@@ -327,16 +439,16 @@ def test_softadapt_of_a_rare_task_compares_with_its_last_loss():
 def test_softadapt_at_zero_loss(normalized, loss_weighted):
     weighting = SoftAdapt(2, normalized=normalized, loss_weighted=loss_weighted)
     losses = np.array([[0.0, 0.0], [0.0, 0.0], [-1.0, 0.5], [0.0, 0.5]])
-    weights = weights_of(weighting, losses, np.ones_like(losses, dtype=bool))
+    weights = weights_of(weighting, losses, all_present(losses))
     assert weights[:2].tolist() == [[1, 1]] * 2
-    torch.testing.assert_close(weights.sum(1), torch.full((4,), 2.0))
+    assert_has_its_sum(weights, 2.0)
     if loss_weighted:
-        torch.testing.assert_close(weights[2:], torch.tensor([[0.0, 2.0]] * 2))
+        assert weights[2:].flatten().tolist() == pytest.approx([0, 2, 0, 2], abs=1e-30)
 
 
 def test_softadapt_of_losses_that_change_much():
     losses = np.array([[1.0, 1e15, 1.0], [1.0, 1.0, 1.0]])
-    weights = weights_of(SoftAdapt(3, sharpness=5.0), losses, np.ones_like(losses, dtype=bool))
+    weights = weights_of(SoftAdapt(3, sharpness=5.0), losses, all_present(losses))
     assert weights[-1].tolist() == [1.5, 0.0, 1.5]
 
 
@@ -345,25 +457,27 @@ def test_softadapt_of_losses_that_change_much():
 
 @pytest.mark.parametrize("initial", [None, INITIAL, (0.0, 1.0, 1.0)])
 def test_geometric_mean(initial):
-    weighting, powers = GeometricMean(3, initial=initial), np.array(initial or (1, 1, 1))
+    weighting = GeometricMean(3, initial=initial).double()
+    powers = np.array(initial or (1, 1, 1))
     for loss, here in zip(LOSSES, PRESENT, strict=True):
         losses = torch.tensor(loss, requires_grad=True)
-        total = weighting(losses, torch.tensor(here))
+        total = weighting(losses, mask=torch.tensor(here))
         expected = math.prod(loss[here] ** (powers[here] / powers[here].sum()))
-        assert total.item() == pytest.approx(expected, rel=1e-5)
+        assert total.item() == pytest.approx(expected, rel=CLOSE["rtol"])
 
         free = torch.tensor(loss, requires_grad=True)
         shares = torch.tensor(powers * here / (powers * here).sum())
         free.pow(shares).prod().backward()
         total.backward()
-        torch.testing.assert_close(losses.grad, free.grad, rtol=1e-5, atol=0)
+        torch.testing.assert_close(losses.grad, free.grad, **CLOSE)
 
 
 def test_geometric_mean_of_many_losses_neither_over_nor_underflows():
-    losses = torch.logspace(-10, 15, 1000)
-    weighting = GeometricMean(1000)
-    torch.testing.assert_close(weighting(losses).log10(), torch.tensor(2.5), rtol=1e-4, atol=0)
-    torch.testing.assert_close(weighting.weights * losses, torch.full((1000,), 10**2.5 / 1000))
+    losses = torch.logspace(-10, 15, 1000, dtype=torch.float64)
+    weighting = GeometricMean(1000).double()
+    assert weighting(losses).log10().item() == pytest.approx(2.5, rel=CLOSE["rtol"])
+    shares = torch.full((1000,), 10**2.5 / 1000, dtype=torch.float64)
+    torch.testing.assert_close(weighting.weights * losses, shares, **CLOSE)
 
 
 @pytest.mark.parametrize("bad", [0.0, -1.0])
@@ -383,7 +497,7 @@ def test_geometric_mean_without_a_positive_loss():
 
 def test_geometric_mean_of_a_task_that_counts_nothing():
     weighting = GeometricMean(2, initial=[0.0, 1.0])
-    assert weighting(torch.tensor([2.0, 1.0]), torch.tensor([True, False])) == 0
+    assert weighting(torch.tensor([2.0, 1.0]), mask=torch.tensor([True, False])) == 0
     assert weighting.weights.tolist() == [0.0, 1.0]
 
 
@@ -391,7 +505,8 @@ def test_geometric_mean_of_a_task_that_counts_nothing():
 
 
 @pytest.mark.parametrize(
-    ("method", "option"), [(UncertaintySoftmax, "temperature"), (LBTW, "alpha")]
+    ("method", "option"),
+    [(UncertaintySoftmax, "temperature"), (LBTW, "alpha"), (DWA, "temperature")],
 )
 @pytest.mark.parametrize("value", [0.0, -1.0, math.inf, math.nan, "high", None])
 def test_not_positive(method, option, value):
@@ -399,11 +514,16 @@ def test_not_positive(method, option, value):
         method(2, **{option: value})
 
 
-@pytest.mark.parametrize("method", [CoV, SoftAdapt])
+@pytest.mark.parametrize("method", [CoV, DWA, SoftAdapt])
 @pytest.mark.parametrize("beta", [-0.1, 1.0, math.nan, "long"])
 def test_wrong_beta(method, beta):
     with pytest.raises(ValueError, match="beta must be a number in"):
         method(2, beta=beta)
+
+
+def test_wrong_averaging():
+    with pytest.raises(ValueError, match="averaging must be 'reference' or 'plain', found 'paper'"):
+        DWA(2, averaging="paper")
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32, 0.5, None])

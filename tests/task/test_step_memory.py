@@ -52,18 +52,20 @@ def steps():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(INPUTS, WIDTH, bias=False), nn.Tanh(), nn.Linear(WIDTH, TASKS))
     while True:
-        inputs = torch.randn(SAMPLES, INPUTS)
-        yield Step(
-            lambda network, batch: (network(batch).square() + 1, None),
-            model,
-            inputs,
-            model[:1].parameters(),
-        )
+        yield Step(given_losses, model, torch.randn(SAMPLES, INPUTS))
+
+
+def given_losses(network, batch):
+    return network(batch).square() + 1, None
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_no_weighting_holds_a_gradient_for_each_task(method):
-    weighting, given = method(TASKS), steps()
+    given = steps()
+    step = next(given)
+    weighting = method.made_for(
+        map(str, range(TASKS)), given_losses, step.model, shared=step.model[:1]
+    )
     with Live() as live:
         for _ in range(3):
             weighting.weigh(next(given)).backward()
@@ -74,8 +76,9 @@ def test_no_weighting_holds_a_gradient_for_each_task(method):
 
 def test_gradients_for_each_task_are_noticed():
     step = next(steps())
+    shared = list(step.model[:1].parameters())
     with Live() as live:
-        rows = [torch.autograd.grad(loss, step.shared, retain_graph=True) for loss in step.losses]
+        rows = [torch.autograd.grad(loss, shared, retain_graph=True) for loss in step.losses]
     assert len(rows) == TASKS
     assert live.most >= JACOBIAN > live.largest
     with Live() as live:

@@ -1,15 +1,18 @@
-"""A network of one shared layer and a head per task, and one way to call every weighting on it."""
+"""A network of one shared layer and a head per task, and one way to run every weighting."""
 
 import torch
 from torch import nn
 
-from equipoise import ProbedGradientNorm, task
+from equipoise import task
 from equipoise.task.base import GradientWeighting, LossWeighting
 
 METHODS = [getattr(task, name) for name in task.__all__]
 LOSS_METHODS = [method for method in METHODS if issubclass(method, LossWeighting)]
 GRADIENT_METHODS = [method for method in METHODS if issubclass(method, GradientWeighting)]
-PROBING_METHODS = [ProbedGradientNorm]
+CALLED = [*LOSS_METHODS, *GRADIENT_METHODS]
+"""Those that are called with losses."""
+
+SAMPLES = 8
 
 
 class Tiny(nn.Module):
@@ -26,42 +29,19 @@ class Tiny(nn.Module):
     def forward(self, inputs):
         return self.heads(torch.tanh(self.trunk(inputs)))
 
-    def sample_losses(self, time, samples=8):
+    def sample_losses(self, time, samples=SAMPLES):
         generator = torch.Generator().manual_seed(time)
-        inputs = torch.randn(samples, 4, generator=generator).to(self.scales.device)
+        inputs = torch.randn(samples, 4, generator=generator).to(self.scales)
         return (self(2 * inputs) * self.scales) ** 2 + self.scales
 
     def losses(self, time):
         return self.sample_losses(time).mean(0)
 
 
-class GivenStep:
-    """A step whose losses are given; its derivatives are inner products with their gradients."""
-
-    def __init__(self, weighting, losses, counts, shared):
-        self.read = lambda: weighting._read(losses, counts)[0]
-        self.losses, self.counts, self.shared = losses, counts, tuple(shared)
-
-    def derivatives(self, direction, *, check):
-        losses = self.read()
-        # The gradient is linear in what comes from above; its derivative by that is what we need.
-        above = torch.ones_like(losses, requires_grad=True)
-        gradients = torch.autograd.grad(
-            losses, self.shared, above, create_graph=True, materialize_grads=True
-        )
-        pairs = zip(gradients, direction, strict=True)
-        along = sum((gradient * part).sum() for gradient, part in pairs)
-        # Materialised: along a path that no present task has there is nothing.
-        return torch.autograd.grad(along, above, materialize_grads=True)[0]
-
-
-def call(weighting, losses, mask=None, *, network):
-    """The total, from a weighting of any kind."""
-    if isinstance(weighting, GradientWeighting):
-        return weighting(losses, mask, shared=network.trunk)
-    if type(weighting) in PROBING_METHODS:
-        return weighting.weigh(GivenStep(weighting, losses, mask, network.trunk.parameters()))
-    return weighting(losses, mask)
+def made(method, network, tasks=("a", "b", "c"), **options):
+    if method in GRADIENT_METHODS:
+        options = {"shared": network.trunk, **options}
+    return method(tasks, **options)
 
 
 def learn(weighting, total):
@@ -74,19 +54,19 @@ def learn(weighting, total):
                 parameter -= 0.1 * gradient
 
 
-def run(weighting, times, *, network=None, edit=lambda losses, time: (losses, None)):
-    """Weights after each step; ``edit`` turns the losses of a time into losses and a mask."""
-    network = network or Tiny(len(weighting.tasks))
+def run(weighting, network, times, edit=lambda losses, time: (losses, {})):
+    """Weights after each step; ``edit`` makes the arguments of a call from the losses of a time."""
     history = []
     for time in times:
-        losses, mask = edit(network.losses(time), time)
-        learn(weighting, call(weighting, losses, mask, network=network))
+        losses, options = edit(network.losses(time), time)
+        learn(weighting, weighting(losses, **options))
         history.append(weighting.weights)
     return torch.stack(history)
 
 
-def by_name(weighting, losses, *, absent=()):
-    pairs = zip(weighting.tasks, losses.unbind(), strict=True)
+def by_name(tasks, losses, absent=()):
+    """Columns by name."""
+    pairs = zip(tasks, losses.unbind(-1), strict=True)
     return {name: loss for name, loss in pairs if name not in absent}
 
 

@@ -5,7 +5,6 @@ from equipoise.directional.check import Check, check
 from equipoise.directional.choice import engine_for
 from equipoise.directional.computation import Computation, unwrapped
 from equipoise.directional.engines import ENGINES, Engine
-from equipoise.directional.flat import flattened, unflattened
 from equipoise.directional.norms import gradient_norms, random_direction
 from equipoise.directional.objective import objective_gradient
 from equipoise.directional.random_state import RandomState, random_state_kept
@@ -30,7 +29,6 @@ __all__ = [
     "check",
     "derived",
     "engine_for",
-    "flattened",
     "gradient_norms",
     "is_sharded",
     "objective_gradient",
@@ -39,6 +37,5 @@ __all__ = [
     "random_direction",
     "random_state_kept",
     "shared_parameters",
-    "unflattened",
     "unwrapped",
 ]

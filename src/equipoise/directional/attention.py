@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.autograd.forward_ad as forward_mode
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
@@ -50,6 +51,10 @@ def fused_attention() -> Iterator[None]:
                 scale=scale,
                 enable_gqa=enable_gqa,
             )
+        if not any(map(_has_tangent, (query, key, value))):
+            return fused(
+                query, key, value, attn_mask, 0.0, is_causal, scale=scale, enable_gqa=enable_gqa
+            )
         if enable_gqa:
             groups = query.shape[-3] // key.shape[-3]
             key, value = (each.repeat_interleave(groups, -3) for each in (key, value))
@@ -65,6 +70,10 @@ def fused_attention() -> Iterator[None]:
         yield
     finally:
         functional.scaled_dot_product_attention = original
+
+
+def _has_tangent(tensor: Tensor) -> bool:
+    return forward_mode.unpack_dual(tensor).tangent is not None  # type: ignore[no-untyped-call]
 
 
 class _Attention(torch.autograd.Function):

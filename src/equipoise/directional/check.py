@@ -96,12 +96,8 @@ def check(
     computation = Computation(losses, model)
     reference = _reference(computation, batch, parameters, direction, samples)
 
-    def backward(values: Tensor, mask: Tensor | None) -> None:
-        labels = torch.ones_like(values) if mask is None else mask.to(values.dtype)
-        gradients_of(values, parameters, labels, parameters=model.parameters())
-
     def plain() -> None:
-        backward(*computation.call(batch, computation.copied_buffers()))
+        trial.gradients(*computation.call(batch, computation.copied_buffers()))
 
     step = _seconds(plain, model)
 
@@ -110,7 +106,7 @@ def check(
             values, mask, derivatives = derivatives_by(
                 engine, losses, model, batch, direction, parameters, update_buffers=False
             )
-            backward(values, mask)
+            trial.gradients(values, mask)
             return derivatives
 
         try:
@@ -147,7 +143,10 @@ def _reference(
     places = (torch.ones_like(values, dtype=torch.bool) if mask is None else mask).nonzero()
     reference = []
     for row, task in places[:: max(len(places) // samples, 1)][:samples].tolist():
-        gradients = gradients_of(values[row, task], parameters, parameters=model.parameters())
+        with computation.replacing(computation.copied_buffers()):
+            gradients = gradients_of(
+                values[row, task], parameters, parameters=computation.parameters()
+            )
         pairs = [
             (gradient, part)
             for gradient, part in zip(gradients, direction, strict=True)

@@ -52,17 +52,22 @@ class Computation:
             for tensors, name, tensor in places:
                 tensors[name] = tensor
 
-    def parameters(self) -> Iterator[nn.Parameter]:
+    def parameters(self) -> list[Tensor]:
         """All parameters, of the function too if it is a module."""
-        for module in self._modules:
-            yield from module.parameters(recurse=False)
+        return [
+            parameter
+            for module in self._modules
+            for parameter in module._parameters.values()
+            if parameter is not None
+        ]
 
     def copied_buffers(self) -> dict[Tensor, Tensor]:
         """Buffers for a call that is to leave the model's alone."""
         return {
             buffer: buffer.clone()
             for module in self._modules
-            for buffer in module.buffers(recurse=False)
+            for buffer in module._buffers.values()
+            if buffer is not None
         }
 
 

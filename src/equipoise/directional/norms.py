@@ -86,12 +86,9 @@ def random_direction(shared: Shared, *key: int) -> list[Tensor]:
             seed = zlib.crc32(repr((key, len(generators))).encode())
             generator = torch.Generator("cpu" if parameter.is_meta else device)
             generators[device] = generator.manual_seed(seed)
-        direction.append(
-            torch.randn(
-                parameter.shape,
-                generator=generators[device],
-                dtype=parameter.dtype,
-                device=device,
-            )
+        # In float32, so that a network in another precision is probed along the same direction.
+        numbers = torch.randn(
+            parameter.shape, generator=generators[device], dtype=torch.float32, device=device
         )
+        direction.append(numbers.to(parameter.dtype))
     return direction

@@ -53,16 +53,13 @@ def objective_gradient(
         for parameter, leaf in leaves.items()
     }
     replaced = {**moved, **{each: leaf for each, leaf in leaves.items() if leaf is not each}}
-    with torch.enable_grad():
-        value, count = computation.call(batch, computation.copied_buffers() | replaced)
-    if not isinstance(value, Tensor) or value.ndim:
-        found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-        raise ValueError(f"the held-out objective must be a scalar tensor, found {found}")
-    if not value.requires_grad:
-        raise ValueError("the held-out objective has no graph: does it run under no_grad()?")
-    gradients = _gradients(
-        value * _share(value, count), list(leaves.values()), list(computation.parameters())
-    )
+    # On the way back too, where checkpointed parts run again.
+    with torch.enable_grad(), computation.replacing(computation.copied_buffers() | replaced):
+        value, count = objective(computation.model, batch)
+        _check_scalar(value)
+        gradients = _gradients(
+            value * _share(value, count), list(leaves.values()), computation.parameters()
+        )
     if all(gradient is None for gradient in gradients):
         raise ValueError(
             "the held-out objective depends on no shared parameter: are these the right parameters?"
@@ -73,6 +70,14 @@ def objective_gradient(
             for parameter, gradient in zip(parameters, gradients, strict=True)
         ]
     )
+
+
+def _check_scalar(value: Any) -> None:
+    if not isinstance(value, Tensor) or value.ndim:
+        found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(f"the held-out objective must be a scalar tensor, found {found}")
+    if not value.requires_grad:
+        raise ValueError("the held-out objective has no graph: does it run under no_grad()?")
 
 
 def _gradients(

@@ -40,22 +40,30 @@ def reverse_derivatives(
         values, mask = computation.call(
             batch, {} if update_buffers else computation.copied_buffers()
         )
-        counted = values if mask is None else torch.where(mask, values, 0)
-        factors = torch.ones_like(values, requires_grad=True)
-        gradients = torch.autograd.grad(
-            (factors * counted).sum(), parameters, create_graph=True, allow_unused=True
-        )
-        products = [
-            (gradient * part).sum()
-            for gradient, part in zip(gradients, direction, strict=True)
-            if gradient is not None
-        ]
-        if not products:
-            raise ValueError(
-                "no loss depends on a shared parameter: are these the right parameters, and is "
-                "nothing on the way detached or under no_grad()?"
-            )
-        (derivatives,) = torch.autograd.grad(
-            torch.stack(products).sum(), factors, retain_graph=True
-        )
+        # Checkpointed parts run again on the way back.
+        with computation.replacing(computation.copied_buffers()):
+            derivatives = _products(values, mask, direction, parameters)
     return values, mask, derivatives
+
+
+def _products(
+    values: Tensor, mask: Tensor | None, direction: Sequence[Tensor], parameters: list[Tensor]
+) -> Tensor:
+    """Products of the direction and the gradient of each loss, from their graph, which is kept."""
+    counted = values if mask is None else torch.where(mask, values, 0)
+    factors = torch.ones_like(values, requires_grad=True)
+    gradients = torch.autograd.grad(
+        (factors * counted).sum(), parameters, create_graph=True, allow_unused=True
+    )
+    products = [
+        (gradient * part).sum()
+        for gradient, part in zip(gradients, direction, strict=True)
+        if gradient is not None
+    ]
+    if not products:
+        raise ValueError(
+            "no loss depends on a shared parameter: are these the right parameters, and is nothing "
+            "on the way detached or under no_grad()?"
+        )
+    (derivatives,) = torch.autograd.grad(torch.stack(products).sum(), factors, retain_graph=True)
+    return derivatives

@@ -158,7 +158,7 @@ class _Search:
         if any(map(is_sharded, self.parameters)):
             raise ValueError("with sharded parameters, name those that are shared (shared=…)")
         model = unwrapped(model)
-        computation = Computation(losses, model)
+        self.computation = computation = Computation(losses, model)
         with torch.enable_grad(), random_state_kept(model), differentiable_kernels(model):
             self.values, mask = computation.call(batch, computation.copied_buffers())
         labels = torch.ones_like(self.values, dtype=torch.bool) if mask is None else mask
@@ -171,7 +171,9 @@ class _Search:
         """Those of which an entry is reached by every one of the groups of tasks."""
         left = {parameter: torch.ones_like(parameter, dtype=torch.bool) for parameter in parameters}
         for group in groups:
-            reached = reach(self.values, group, list(left), hidden=self.parameters)
+            # Checkpointed parts run again on the way back.
+            with self.computation.replacing(self.computation.copied_buffers()):
+                reached = reach(self.values, group, list(left), hidden=self.parameters)
             both = [old & new for old, new in zip(left.values(), reached, strict=True)]
             left = {each: mask for each, mask in zip(left, both, strict=True) if mask.any()}
             if not left:

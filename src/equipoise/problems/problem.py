@@ -14,7 +14,6 @@ from torch.optim import Optimizer
 
 from equipoise.errors import UserError, near_match
 from equipoise.losses import task_names
-from equipoise.step import LossFunction
 
 OVERALL = "all"
 """Stands for the name of a task in what concerns all of them."""
@@ -67,8 +66,9 @@ class Problem:
     """A freshly initialised network."""
     shared: Callable[[nn.Module], Iterable[nn.Parameter]]
     """The parameters of a network that all tasks share."""
-    losses: LossFunction
-    """``(network, batch)`` → per-sample losses ``(samples, tasks)``, mask of labels or ``None``."""
+    losses: Callable[[nn.Module, Any], Any]
+    """``(network, batch)`` → per-sample losses ``(samples, tasks)``, mask of labels or ``None``; or
+    any other form that :func:`~equipoise.losses.loss_function` takes."""
     metrics: Callable[[nn.Module, Data], Metrics]
     """``(network, samples)`` → metrics; called in evaluation mode and without a graph."""
     goals: Mapping[str, Literal["min", "max"]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,10 +25,8 @@ from equipoise.gradients import with_parts
 from equipoise.losses import loss_function, task_losses, task_names
 from equipoise.processes import gathered, processes, summed
 from equipoise.step import LossFunction, Step
+from equipoise.task.base import GradientWeighting, LossWeighting
 from equipoise.weighting import Needs, Weighting
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 SHARED = ("border", "all")
 
@@ -115,22 +113,6 @@ class SampleWeighting(Weighting):
         if self.tasks:
             self._main = self._main_of(self.tasks)
 
-    @classmethod
-    def made_for(
-        cls,
-        tasks: Iterable[str],
-        losses: LossFunction,
-        model: nn.Module,
-        *,
-        shared: Shared,
-        main: str | None = None,
-        **options: Any,
-    ) -> Self:
-        """See :meth:`~equipoise.Weighting.made_for`."""
-        if main is None:
-            raise ValueError(f"{cls.__name__} serves a main task, and there is none")
-        return cls(losses, model, main=main, tasks=tasks, **{"shared": shared, **options})
-
     @property
     def main(self) -> str:
         """The name of the main task."""
@@ -166,12 +148,12 @@ class SampleWeighting(Weighting):
         weight :math:`v_k`; the scalar is :math:`\\sum_{ik} v_k w_{ik} l_{ik}`.
 
         Raises:
-            TypeError: if ``first`` needs more than the losses and their gradients.
+            TypeError: if ``first`` is not called with task losses alone.
         """
-        if first.needs & ~(Needs.LOSSES | Needs.GRADIENTS | Needs.OPTIMIZER) or not first.tasks:
+        if not isinstance(first, (LossWeighting, GradientWeighting)):
             raise TypeError(
-                f"{type(first).__name__} cannot stand in front of {type(self).__name__}: it needs "
-                f"{first.needs}, and there are only the weighted mean losses"
+                f"{type(first).__name__} cannot stand in front of {type(self).__name__}: there are "
+                "only the weighted mean losses, which a LossWeighting or a GradientWeighting takes"
             )
         if self.tasks and self.tasks != first.tasks:
             raise ValueError(f"the tasks differ: {list(first.tasks)} and {list(self.tasks)}")
@@ -194,12 +176,15 @@ class SampleWeighting(Weighting):
         if losses.device != self._zero.device:
             self.to(losses.device)
         weights, uniform, task_weights = self._weigh_together(alignments, mask)
+        total = self._total(weights, uniform, torch.where(mask, losses, 0))
+        # What stands in front has spoken by now.
+        task_weights = task_weights * self._balance
         self._task_weights.copy_(
             torch.where(task_weights.isfinite().all(), task_weights, self._task_weights)
         )
-        self._weights = weights
+        self._weights = weights * self._balance
         self.steps += 1
-        return self._total(weights, uniform, torch.where(mask, losses, 0))
+        return total
 
     def weigh_samples(self, alignments: Tensor, uniform: Tensor) -> Tensor:
         """Weights from alignments.
@@ -220,7 +205,7 @@ class SampleWeighting(Weighting):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Weights and uniform ones of this process's samples, and the sums of all by task."""
         everyones, own = gathered(mask)
-        uniform = uniform_weights(everyones).to(self._zero.dtype)
+        uniform = uniform_weights(everyones, self._zero.dtype)
         if alignments is None:
             self._alignments = torch.zeros_like(uniform[own])
             return uniform[own], uniform[own], uniform.sum(0)
@@ -276,18 +261,32 @@ class SampleWeighting(Weighting):
     def _align(self, step: Step) -> Tensor | None:
         """Alignments ``(samples, tasks)``; ``None`` while the shared parameters are not known."""
         if self._shared is None:
-            found = self._find_shared(step.loss_function, step.model, step.batch, self._main)
-            if found is None:
+            self._shared = self._find(step)
+            if self._shared is None:
                 return None
-            self._shared = tuple(found)
         direction = self._direction(step, list(self._shared))
-        first, self._checked = not self._checked, True
-        if self._engine == "auto":
+        if not self._checked:
+            # Once: it costs a step, and reads from the device.
             self._engine = engine_for(
-                step.loss_function, step.model, step.batch, shared=self._shared
+                step.loss_function,
+                step.model,
+                step.batch,
+                shared=self._shared,
+                engine=self._engine,
             )
-        # Whether they are all lost is looked at once: it reads from the device.
-        return step.sample_derivatives(direction, self._shared, engine=self._engine, check=first)
+            self._checked = True
+        return step.sample_derivatives(direction, self._shared, engine=self._engine, check=False)
+
+    def _find(self, step: Step) -> tuple[Tensor, ...] | None:
+        """The shared parameters, the same on every process; ``None`` while no batch can tell."""
+        found = self._find_shared(self._losses_of(step), step.model, step.batch, self._main)
+        if processes() == 1:
+            return None if found is None else tuple(found)
+        known = {id(parameter) for parameter in found or ()}
+        own: list[Tensor] = list(step.model.parameters())
+        everywhere = summed(torch.tensor([id(each) in known for each in own]).to(self._zero))
+        agreed = [each for each, times in zip(own, everywhere, strict=True) if times == processes()]
+        return tuple(agreed) or None
 
     def _direction(self, step: Step, parameters: list[Tensor]) -> list[Tensor]:
         """Of the shared parameters, that in which the objective becomes worse."""
@@ -388,9 +387,9 @@ def with_mask(losses: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     return losses, torch.ones_like(losses, dtype=torch.bool) if mask is None else mask
 
 
-def uniform_weights(mask: Tensor) -> Tensor:
+def uniform_weights(mask: Tensor, dtype: torch.dtype) -> Tensor:
     """The weights whose weighted sum is the sum over the tasks of their mean losses."""
-    return mask / mask.sum(0).clamp(min=1)
+    return mask.to(dtype) / mask.sum(0).clamp(min=1)
 
 
 def _names_of(

@@ -19,7 +19,7 @@ from equipoise.study.methods import check_methods, default_methods
 from equipoise.study.options import ProblemSource
 from equipoise.study.predictions import check_networks, check_predictions, write_predictions
 from equipoise.study.results import Study, check_free, open_study, write_corrupted, write_text
-from equipoise.study.runner import jobs_of, run_jobs, write_results
+from equipoise.study.runner import check_sources, jobs_of, run_jobs, write_results
 from equipoise.study.statistics import Summary, verdict
 from equipoise.study.train import WEIGHT_ERROR
 
@@ -43,21 +43,22 @@ def compare(
     console = plain_console()
     place = _device(device)
     problem = source.make(values)
-    chosen = [name.strip() for name in methods.split(",")] if methods else default_methods(problem)
-    chosen = check_methods(chosen, problem)
+    text = default_methods(problem) if methods is None else methods
+    chosen = check_methods(text, problem)
     recipe = _recipe(problem, steps, batch_size, lr)
     check_memory(problem, chosen, recipe, place)
     check_predictions(source.name, problem, predict, predictions)
     study = _study(source, values, problem, recipe)
     folder = out or Path("results") / re.sub(r"[^\w.-]", "-", source.name)
     open_study(folder, study)
+    jobs = jobs_of(chosen, problem, seeds, single_task)
+    check_sources(jobs, folder)
     if predict and predictions:
         check_networks(folder)
     for name, text in problem.files.items():
         write_text(folder / name, text)
     write_corrupted(folder, problem)
     _say_what_is_trained(console, study, problem, f"{len(chosen)} methods, {seeds} seeds")
-    jobs = jobs_of(chosen, seeds, len(problem.tasks) if single_task else 0)
     try:
         with Progress(console, study, recipe.steps, len(jobs)) as progress:
             for _ in run_jobs(jobs, problem, recipe, place, folder, progress):
@@ -91,15 +92,15 @@ def audit(
     console = plain_console()
     place = _device(device)
     problem = source.make(values)
-    name = check_audit(method, problem)
+    chosen = check_audit(method, problem)
     recipe = _recipe(problem, steps, batch_size, lr)
-    check_memory(problem, [name], recipe, place)
+    check_memory(problem, [chosen], recipe, place)
     check_free("--out", out)
     out.parent.mkdir(parents=True, exist_ok=True)
     study = _study(source, values, problem, recipe)
-    _say_what_is_trained(console, study, problem, f"{name}, {seeds} seeds")
+    _say_what_is_trained(console, study, problem, f"{chosen.label}, {seeds} seeds")
     with Progress(console, study, recipe.steps, seeds) as progress:
-        table = audit_table(problem, name, recipe, seeds, place, progress)
+        table = audit_table(problem, chosen, recipe, seeds, place, progress)
     check_free("--out", out)
     write_text(out, table.to_csv(index=False))
     for line in findings(table):
@@ -124,7 +125,8 @@ def _say_what_is_trained(console: Console, study: Study, problem: Problem, runs:
     console.print(
         f"{study.problem}: {len(problem.tasks)} tasks, {len(problem.train):,} samples to train "
         f"on, {len(problem.validation):,} to choose on, {len(problem.test):,} to test; "
-        f"{runs}, {steps:,} steps of {batch_size:,}"
+        f"{runs}, {steps:,} steps of {batch_size:,}",
+        markup=False,
     )
     if problem.main is not None:
         console.print(f"main task: {problem.main}; its {problem.objective} decides", markup=False)

@@ -12,32 +12,39 @@ from sklearn.metrics import roc_auc_score
 
 from equipoise.errors import UserError
 from equipoise.problems.problem import Problem, Recipe
-from equipoise.sample.heldout import HeldOutWeighting
-from equipoise.study.methods import SAMPLE_WEIGHTINGS, check_methods, make_weighting
+from equipoise.study.methods import Method, check_methods
 from equipoise.study.runner import Job, Watcher
 from equipoise.study.train import train
+from equipoise.weighting import Needs
 
 FIRST = 10
 """Of the most suspicious labels, how many are said."""
 
 
-def check_audit(method: str, problem: Problem) -> str:
-    """The method by its proper name.
+ASKED = Needs.DERIVATIVES | Needs.HELD_OUT
+"""What a method asks for that aligns samples with held-out ones."""
+
+
+def check_audit(text: str, problem: Problem) -> Method:
+    """The method that a text names.
 
     Raises:
         UserError: if it is none that an audit can train with, or not on this problem.
     """
-    (name,) = check_methods([method], problem)
-    if not issubclass(SAMPLE_WEIGHTINGS.get(name, object), HeldOutWeighting):
+    method, *others = check_methods(text, problem)
+    if others:
+        raise UserError("--method is one method, such as slgate; leave out the others")
+    if ASKED not in method.needs:
         raise UserError(
-            f"--method: {name} does not align samples with held-out ones; use slgate or slgrad"
+            f"--method: {method.label} does not align samples with held-out ones; use slgate or "
+            "slgrad"
         )
-    return name
+    return method
 
 
 def audit_table(
     problem: Problem,
-    method: str,
+    method: Method,
     recipe: Recipe,
     seeds: int,
     device: torch.device,
@@ -49,7 +56,7 @@ def audit_table(
 
     Args:
         problem: whose training labels are looked at.
-        method: a weighting of samples that asks for held-out ones, by its proper name.
+        method: a weighting of samples that asks for held-out ones.
         recipe: how to train.
         seeds: number of runs.
         device: where to train.
@@ -120,7 +127,7 @@ def _found(name: str, table: pd.DataFrame) -> list[str]:
 
 def _mean_alignments(
     problem: Problem,
-    method: str,
+    method: Method,
     recipe: Recipe,
     seeds: int,
     device: torch.device,
@@ -132,14 +139,14 @@ def _mean_alignments(
         job = Job(method, seed)
         run = train(
             problem,
-            partial(make_weighting, method, problem, seed),
+            partial(method.make, problem, seed),
             seed=seed,
             recipe=recipe,
             device=device,
-            method=method,
-            on_step=watcher.started(job, method),
+            method=method.label,
+            on_step=watcher.started(job, method.label),
         )
-        watcher.finished(job, method, run, trained=True)
+        watcher.finished(job, method.label, run, trained=True)
         if run.diverged_at is not None:
             raise UserError(
                 f"training diverged at step {run.diverged_at:,}, so it does not tell which labels "

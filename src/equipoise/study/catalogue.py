@@ -9,38 +9,42 @@ from rich.markup import escape
 
 from equipoise.errors import UserError
 from equipoise.problems import BUILT_IN
-from equipoise.sample.base import SampleWeighting
-from equipoise.study.methods import SAMPLE_WEIGHTINGS, WEIGHTINGS, torchjd_methods
+from equipoise.study.arguments import options_of
+from equipoise.study.meanings import meanings, plain
+from equipoise.study.methods import TORCHJD, WEIGHTINGS, find_methods, torchjd_methods
 from equipoise.study.options import ProblemSource
 from equipoise.study.statistics import IDEAL
-from equipoise.task.base import TaskWeighting
+from equipoise.weighting import Weighting
 
 
 def list_methods(console: Console) -> None:
     """Each method with what it is, costs and needs, and where it comes from."""
-    kinds: dict[str, type[TaskWeighting | SampleWeighting]] = {**WEIGHTINGS, **SAMPLE_WEIGHTINGS}
-    for name, kind in kinds.items():
-        console.print(f"[bold]{name}[/]  {_first_line(kind)}")
-        console.print(f"    extra passes: {kind.passes}; needs: {kind.needs}; from: {kind.source}")
+    for name, kind in WEIGHTINGS.items():
+        _describe(console, name, kind)
     console.print(f"[bold]{IDEAL}[/]  The best constant weights, on a problem that knows them.")
     try:
         peers = torchjd_methods()
     except UserError as error:
         console.print(error, markup=False)
-        return
-    for name, peer in peers.items():
-        if peer.left_out is not None:
-            console.print(f"[bold]{name}[/]  left out: {escape(peer.left_out)}")
-            continue
-        console.print(f"[bold]{name}[/]  {escape(peer.summary)}")
-        kind = peer.weighting
-        facts = f"extra passes: {kind.passes}; needs: {kind.needs}; from: {peer.source}"
-        console.print(f"    {facts}", markup=False)
-        if peer.missing is not None:
-            console.print(f"    {peer.missing}", markup=False)
+    else:
+        for name, peer in peers.items():
+            _describe(console, name, peer)
+    console.print("Options of a method: equipoise methods slaw. One of your own: module:Class.")
     console.print(
-        "A weighting in front of an aggregator of gradients: [bold]slaw+torchjd/PCGrad[/]."
+        "A weighting in front of one of samples, or of an aggregator of gradients: "
+        "[bold]slaw+slgate[/], [bold]slaw+torchjd/PCGrad[/]."
     )
+
+
+def show_methods(console: Console, text: str) -> None:
+    """What is known of each class in a text that names methods, and its options.
+
+    Raises:
+        UserError: if there is no such method.
+    """
+    for method in find_methods(text):
+        for part in method.parts:
+            _describe(console, part.name, part.kind, options=True)
 
 
 def list_problems(console: Console) -> None:
@@ -50,5 +54,26 @@ def list_problems(console: Console) -> None:
     console.print("Options: equipoise compare PROBLEM --help. One of your own: module:attribute.")
 
 
+def _describe(console: Console, name: str, kind: type[Weighting], *, options: bool = False) -> None:
+    peer = torchjd_methods()[name] if name.startswith(TORCHJD) else None
+    if peer and (reason := peer.left_out()):
+        console.print(f"[bold]{name}[/]  left out: {escape(reason)}")
+        return
+    console.print(f"[bold]{name}[/]  {escape(_first_line(kind))}")
+    facts = f"    extra passes: {kind.passes}; needs: {kind.needs}"
+    console.print(f"{facts}; from: {kind.source}" if kind.source else facts, markup=False)
+    if peer and (missing := peer.missing()):
+        console.print(f"    {missing}", markup=False)
+    if options:
+        _list_options(console, kind)
+
+
+def _list_options(console: Console, kind: type[Weighting]) -> None:
+    known = meanings(kind)
+    for option in options_of(kind).values():
+        meaning = known.get(option.name, "")
+        console.print(f"    [bold]{escape(str(option))}[/]  {escape(meaning)}")
+
+
 def _first_line(thing: object) -> str:
-    return (inspect.getdoc(thing) or "").split("\n")[0]
+    return plain((inspect.getdoc(thing) or "").split("\n")[0])

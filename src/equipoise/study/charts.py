@@ -64,7 +64,7 @@ def _areas(run: Run) -> list[float]:
 def _mean_and_band(values: pd.DataFrame, method: str, runs: Runs, colour: str) -> list[go.Scatter]:
     """A line of the means of the columns, one a seed, and a band from the least to the largest."""
     steps, sound = _finite(values.index.to_numpy(), values.to_numpy())
-    group = {"legendgroup": _text(method)}
+    group = {"legendgroup": html.escape(method)}
     line = go.Scatter(
         # A point without a place keeps a method in the legend that has no line.
         x=steps if len(steps) else [None],
@@ -200,9 +200,10 @@ def times(summary: Summary, colours: Mapping[str, str]) -> go.Figure:
     """The time of a step of each method."""
     rows = summary.methods[::-1]
     figure = _figure("milliseconds per step", "", height=110 + 30 * len(rows))
+    places = list(range(len(rows)))  # two long names may be cut to the same text
     figure.add_bar(
         x=[1000 * row.seconds_per_step for row in rows],
-        y=[_text(row.method) for row in rows],
+        y=places,
         text=[format_number(1000 * row.seconds_per_step) for row in rows],
         orientation="h",
         marker_color=[colours[row.method] for row in rows],
@@ -212,7 +213,10 @@ def times(summary: Summary, colours: Mapping[str, str]) -> go.Figure:
         cliponaxis=False,
     )
     figure.update_layout(margin_r=60)
-    return figure.update_xaxes(rangemode="tozero").update_yaxes(type="category", showgrid=False)
+    names = [_text(row.method) for row in rows]
+    return figure.update_xaxes(rangemode="tozero").update_yaxes(
+        tickvals=places, ticktext=names, showgrid=False
+    )
 
 
 def _figure(x: str, y: str, height: int) -> go.Figure:

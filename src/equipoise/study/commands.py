@@ -11,7 +11,7 @@ import click
 from equipoise.errors import UserError, near_match
 from equipoise.problems import BUILT_IN
 from equipoise.study import actions
-from equipoise.study.catalogue import list_methods, list_problems
+from equipoise.study.catalogue import list_methods, list_problems, show_methods
 from equipoise.study.console import plain_console
 from equipoise.study.methods import DEFAULT
 from equipoise.study.options import ProblemSource
@@ -76,7 +76,8 @@ _COMPARE = [
     click.Option(
         ["--methods"],
         metavar="A,B,…",
-        help="Methods, by the names of `equipoise methods`; by default " + ", ".join(DEFAULT) + ".",
+        help="Methods, by the names of `equipoise methods`, with options as in 'slaw(beta=0.9)'; "
+        "by default " + ", ".join(DEFAULT) + ".",
     ),
     *_TRAINING,
     click.Option(
@@ -190,9 +191,16 @@ def report(folder: Path) -> None:
 
 
 @equipoise.command(context_settings=_HELP)
-def methods() -> None:
-    """List the methods: what each is, costs and needs."""
-    list_methods(plain_console())
+@click.argument("method", required=False)
+def methods(method: str | None) -> None:
+    """List the methods: what each is, costs and needs.
+
+    With METHOD, such as slaw, torchjd/CAGrad or your own module:Class: its options too.
+    """
+    if method is None:
+        list_methods(plain_console())
+    else:
+        show_methods(plain_console(), method)
 
 
 @equipoise.command(context_settings=_HELP)

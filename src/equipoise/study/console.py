@@ -36,7 +36,7 @@ class Progress:
         self.jobs = jobs
         self.done = 0
         self.bars = Bars(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("steps, left"),
@@ -102,7 +102,7 @@ def summary_table(summary: Summary, width: int) -> Table:
         table.add_column(Text(heading), no_wrap=True)
     for name, cells in rows:
         styled = [Text(cell.text, "bold" if cell.best else "") for cell in cells]
-        table.add_row(name, *(styled[index] for index in shown))
+        table.add_row(Text(name), *(styled[index] for index in shown))
     return table
 
 

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from equipoise.errors import UserError
 from equipoise.problems.memory import free_memory, gigabytes
 from equipoise.problems.problem import Problem, Recipe
-from equipoise.study.methods import aggregates, torchjd_methods
+from equipoise.study.methods import Method, aggregates
 
 LIBRARIES = 120_000_000
 """Bytes that PyTorch and others take at their first use, and that allocators do not give back."""
@@ -31,7 +31,7 @@ GRAMIAN, MATRIX = 1, 6
 
 
 @dataclass(frozen=True)
-class Needs:
+class Footprint:
     """Bytes that a run with constant weights needs beside the data, by what needs them."""
 
     network: int
@@ -54,14 +54,14 @@ class Needs:
 
 
 def check_memory(
-    problem: Problem, methods: Sequence[str], recipe: Recipe, device: torch.device
+    problem: Problem, methods: Sequence[Method], recipe: Recipe, device: torch.device
 ) -> None:
     """Refuse what does not fit into the memory that is free, before anything is trained.
 
     Raises:
         UserError: if a step does not fit with any method, or the Jacobian of one of ``methods``.
     """
-    needs, free = needs_of(problem, recipe, device), free_memory(device)
+    needs, free = footprint(problem, recipe, device), free_memory(device)
     if needs.total > free:
         raise UserError(
             f"training needs about {gigabytes(needs.total)} ({gigabytes(needs.network)} for the "
@@ -71,29 +71,29 @@ def check_memory(
             "--batch-size or fewer --steps, or learn fewer tasks"
         )
     tasks = len(problem.tasks)
-    others = [method for method in methods if not jacobians(method)] or ["slaw"]
+    others = [method.label for method in methods if not jacobians(method)] or ["slaw"]
     for method in methods:
         size = jacobians(method) * tasks * needs.gradient
         if needs.total + size > free:
             raise UserError(
-                f"{method} needs about {gigabytes(needs.total + size)}, {gigabytes(size)} of it "
-                f"for the gradients of {tasks:,} tasks in {needs.shared:,} shared parameters, and "
-                f"{gigabytes(free)} are free: choose a method that holds no gradient for each "
+                f"{method.label} needs about {gigabytes(needs.total + size)}, {gigabytes(size)} of "
+                f"it for the gradients of {tasks:,} tasks in {needs.shared:,} shared parameters, "
+                f"and {gigabytes(free)} are free: choose a method that holds no gradient for each "
                 f"task, such as {others[0]}"
             )
 
 
-def jacobians(method: str) -> int:
+def jacobians(method: Method) -> int:
     """Gradients of all tasks that a method holds at once, in copies; 0 if it holds none."""
     if not aggregates(method):
         return 0
     from torchjd.aggregation import GramianWeightedAggregator
 
-    kind = torchjd_methods()[method.rpartition("+")[2]].kind
-    return GRAMIAN if issubclass(kind, GramianWeightedAggregator) else MATRIX
+    ours: Any = method.parts[-1].kind
+    return GRAMIAN if issubclass(ours.kind, GramianWeightedAggregator) else MATRIX
 
 
-def needs_of(problem: Problem, recipe: Recipe, device: torch.device) -> Needs:
+def footprint(problem: Problem, recipe: Recipe, device: torch.device) -> Footprint:
     """What a run needs, told from a fresh network and its forward pass on a few samples."""
     tasks, probed = len(problem.tasks), min(PROBED, len(problem.train))
     with torch.random.fork_rng():
@@ -104,7 +104,7 @@ def needs_of(problem: Problem, recipe: Recipe, device: torch.device) -> Needs:
     shared = list(problem.shared(network))
     batch_size = min(recipe.batch_size, len(problem.train))
     evaluated = max(len(problem.validation), len(problem.test))
-    return Needs(
+    return Footprint(
         network=STATES * _size(list(network.parameters())),
         batch=(samples + PASSES * kept) * batch_size // probed,
         evaluation=evaluated * (samples // probed + SCORED * tasks),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import add, or_
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,24 +14,23 @@ from torch import nn
 from equipoise import sample, task
 from equipoise.errors import UserError, near_match
 from equipoise.problems.problem import Problem
-from equipoise.sample.base import SampleWeighting
-from equipoise.sample.heldout import HeldOutWeighting
 from equipoise.step import Step
-from equipoise.study.statistics import IDEAL
-from equipoise.task.base import TaskWeighting
+from equipoise.study.arguments import checked, options_of
+from equipoise.study.losses import losses_of
+from equipoise.study.modules import imported, source_of
+from equipoise.study.names import Named, parse, shown
+from equipoise.study.statistics import IDEAL, SINGLE
+from equipoise.weighting import Needs, Weighting
 
 if TYPE_CHECKING:
-    from equipoise.peers import Peer
+    from equipoise.peers import TorchJD
 
-WEIGHTINGS: dict[str, type[TaskWeighting]] = {
-    name.lower(): getattr(task, name) for name in sorted(task.__all__, key=str.lower)
+WEIGHTINGS: dict[str, type[Weighting]] = {
+    name.lower(): getattr(module, name)
+    for module in (task, sample)
+    for name in sorted(module.__all__, key=str.lower)
 }
-"""Name on the command line → class, for all that :mod:`equipoise.task` exports."""
-
-SAMPLE_WEIGHTINGS: dict[str, type[SampleWeighting]] = {
-    name.lower(): getattr(sample, name) for name in sorted(sample.__all__, key=str.lower)
-}
-"""The same for all that :mod:`equipoise.sample` exports."""
+"""Name on the command line → class, for all of ours."""
 
 DEFAULT = ("constant", "uncertainty", "dwa", "slaw")
 
@@ -43,8 +44,70 @@ TRIED = 8
 """Samples on which it is tried whether a method can take a step."""
 
 
-def torchjd_methods() -> dict[str, Peer]:
-    """Name on the command line → method, for all that TorchJD exports.
+@dataclass(frozen=True)
+class Part:
+    """A class of weightings, and the options that differ from its defaults."""
+
+    name: str
+    kind: type[Weighting]
+    options: Mapping[str, Any]
+    label: str
+    """Name and options, the same for every spelling."""
+
+    def make(self, problem: Problem, seed: int, network: nn.Module) -> Weighting:
+        """The weighting; ``seed`` goes to one that draws numbers of its own."""
+        draws = {"seed": seed} if "seed" in options_of(self.kind) else {}
+        try:
+            return self.kind.made_for(
+                problem.tasks,
+                problem.losses,
+                network,
+                main=problem.main,
+                **{"shared": tuple(problem.shared(network)), **draws, **self.options},
+            )
+        except UserError:
+            raise
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{self.label}: {error}") from error
+
+
+@dataclass(frozen=True)
+class Method:
+    """How losses are weighed: by one weighting, or by several, each in front of the next."""
+
+    parts: tuple[Part, ...]
+
+    @property
+    def label(self) -> str:
+        """The same for every spelling of the same method, which it names again."""
+        return "+".join(part.label for part in self.parts)
+
+    @property
+    def needs(self) -> Needs:
+        """What it asks of a step."""
+        return reduce(or_, (part.kind.needs for part in self.parts))
+
+    @property
+    def source(self) -> str | None:
+        """What tells classes of a user's own from the same ones with changed text."""
+        own = [source_of(part.name) for part in self.parts if ":" in part.name]
+        return ", ".join(filter(None, own)) or None
+
+    def make(self, problem: Problem, seed: int, network: nn.Module) -> Weighting:
+        """The weighting for a problem's network.
+
+        Raises:
+            UserError: if a constructor refuses its options, or the parts do not go together.
+        """
+        weightings = [part.make(problem, seed, network) for part in self.parts]
+        try:
+            return reduce(add, weightings)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{self.label!r} is no method: {error}") from error
+
+
+def torchjd_methods() -> Mapping[str, type[TorchJD]]:
+    """Name on the command line → class, for all that TorchJD exports.
 
     Raises:
         UserError: if TorchJD is not installed.
@@ -61,96 +124,114 @@ def torchjd_methods() -> dict[str, Peer]:
     return peers()
 
 
-def default_methods(problem: Problem) -> list[str]:
+def default_methods(problem: Problem) -> str:
     """The cheap methods of the SLAW paper, and the ideal weights where they are known."""
-    return [*DEFAULT, *[IDEAL] * (problem.ideal_weights is not None)]
+    return ",".join([*DEFAULT, *[IDEAL] * (problem.ideal_weights is not None)])
 
 
-def check_methods(methods: Sequence[str], problem: Problem) -> list[str]:
-    """The methods by their proper names, in whatever case they were given.
+def check_methods(text: str, problem: Problem) -> list[Method]:
+    """The methods that a text names, each tried on the problem as far as that takes no time.
 
     Raises:
-        UserError: for a name that is not a method's or occurs twice, and a method that cannot run.
+        UserError: for what is no method or occurs twice, and a method that cannot run.
     """
-    names = [_proper_name(name, problem) for name in methods]
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(f"the method {name!r} is named twice in --methods")
-        _check_peer(name, problem)
+    methods = find_methods(text, problem)
+    labels = [method.label for method in methods]
+    for method in methods:
+        if labels.count(method.label) > 1:
+            raise UserError(f"the method {method.label!r} is named twice")
+        _check_needs(method, problem)
     with torch.random.fork_rng():
         network = problem.network()
-    weightings = {name: make_weighting(name, problem, 0, network) for name in names}
-    # Not those that aggregate: a step of theirs may need memory or minutes. Not those of samples: a
-    # few may hold no label of the main task.
+    weightings = {method.label: method.make(problem, 0, network) for method in methods}
+    # Not those that aggregate: a step of theirs may need memory or minutes. Not those that serve a
+    # main task: of a few samples none may have its label.
     alone = {
-        name: each
-        for name, each in weightings.items()
-        if isinstance(each, TaskWeighting) and not aggregates(name)
+        method.label: weightings[method.label]
+        for method in methods
+        if Needs.MAIN not in method.needs and not aggregates(method)
     }
     _check_step(alone, problem, network)
-    return names
+    return methods
 
 
-def make_weighting(
-    method: str, problem: Problem, seed: int, network: nn.Module
-) -> TaskWeighting | SampleWeighting:
-    """The weighting that a method's name stands for, with its default options.
+def find_methods(text: str, problem: Problem | None = None) -> list[Method]:
+    """The methods that a text names: see :mod:`equipoise.study.names`.
 
-    ``seed`` goes to those that draw numbers of their own.
+    Raises:
+        UserError: if there is no such method, or it has no such options.
     """
-    if method in SAMPLE_WEIGHTINGS:
-        return _sample_weighting(method, problem, network)
-    return _task_weighting(method, problem, seed)
+    return [Method(tuple(_part(named, problem) for named in parts)) for parts in parse(text)]
 
 
-def _sample_weighting(method: str, problem: Problem, network: nn.Module) -> SampleWeighting:
-    kind = SAMPLE_WEIGHTINGS[method]
-    if problem.main is None:
-        raise UserError(f"{method} serves a main task: name one with --main, or leave it out")
-    if issubclass(kind, HeldOutWeighting) and problem.held_out is None:
+def only(name: str, problem: Problem) -> Method:
+    """Weight 1 for one task and 0 for the others: the network that learns it alone."""
+    weights = [float(each == name) for each in problem.tasks]
+    return Method((_constant(SINGLE, weights),))
+
+
+def aggregates(method: Method) -> bool:
+    """Whether a method of TorchJD's aggregates the gradients of all tasks."""
+    last = method.parts[-1]
+    return last.name.startswith(TORCHJD) and Needs.GRADIENTS in last.kind.needs
+
+
+def _constant(name: str, weights: Sequence[float]) -> Part:
+    return Part(name, task.Constant, {"initial": list(weights)}, label=name)
+
+
+def _part(named: Named, problem: Problem | None) -> Part:
+    ideal = None if problem is None else problem.ideal_weights
+    if named.name.lower() == IDEAL:
+        return _ideal(named, ideal)
+    name, kind = _own(named.name) if ":" in named.name else _known(named.name, ideal is not None)
+    options = checked(name, kind, named.options)
+    said = ", ".join(f"{option}={value!r}" for option, value in options.items())
+    return Part(name, kind, options, label=f"{name}({said})" if said else name)
+
+
+def _ideal(named: Named, weights: Sequence[float] | None) -> Part:
+    if weights is None:
         raise UserError(
-            f"{method} needs samples that are held out from training: give their share with "
+            "the method 'ideal' needs a problem that knows its ideal weights; slaw needs none"
+        )
+    if named.options:
+        raise UserError("the method 'ideal' has no options; constant has initial")
+    return _constant(IDEAL, weights)
+
+
+def _own(name: str) -> tuple[str, type[Weighting]]:
+    """A class of the user's own, named as ``module:Class``."""
+    kind = imported(name)
+    if not (isinstance(kind, type) and issubclass(kind, Weighting)):
+        raise UserError(
+            f"{name} is no weighting: make it a subclass of equipoise.LossWeighting, or of another "
+            "of its kind"
+        )
+    return name, kind
+
+
+def _known(name: str, ideal: bool) -> tuple[str, type[Weighting]]:
+    """Proper name and class of a method of ours or TorchJD's, in whatever case it is written."""
+    known: Mapping[str, type[Weighting]]
+    known = torchjd_methods() if name.lower().startswith(TORCHJD) else WEIGHTINGS
+    proper = {each.lower(): each for each in known}
+    if name.lower() not in proper:
+        hint = near_match(name, [*known, *[IDEAL] * ideal])
+        raise UserError(f"there is no method {shown(name)!r}: {hint}")
+    return proper[name.lower()], known[proper[name.lower()]]
+
+
+def _check_needs(method: Method, problem: Problem) -> None:
+    """Refuse what the problem does not offer."""
+    if Needs.MAIN in method.needs and problem.main is None:
+        raise UserError(f"{method.label} serves a main task: name one with --main, or leave it out")
+    if Needs.HELD_OUT in method.needs and problem.held_out is None:
+        raise UserError(
+            f"{method.label} needs samples that are held out from training: give their share with "
             "--held-out, or leave it out"
         )
-    shared = tuple(problem.shared(network))
-    return kind(problem.losses, network, main=problem.main, shared=shared, tasks=problem.tasks)
-
-
-def _task_weighting(method: str, problem: Problem, seed: int) -> TaskWeighting:
-    first, plus, last = method.rpartition("+")
-    if last.startswith(TORCHJD):
-        before = _task_weighting(first, problem, seed) if plus else None
-        return torchjd_methods()[last].make(problem.tasks, before)
-    if method == IDEAL:
-        assert problem.ideal_weights is not None
-        return task.Constant(problem.tasks, initial=problem.ideal_weights)
-    kind = WEIGHTINGS[method]
-    draws = "seed" in inspect.signature(kind).parameters
-    options: dict[str, Any] = {"seed": seed} if draws else {}
-    return kind(problem.tasks, **options)
-
-
-def only(name: str, problem: Problem) -> TaskWeighting:
-    """Weight 1 for one task and 0 for the others: the network that learns it alone."""
-    return task.Constant(problem.tasks, initial=[float(each == name) for each in problem.tasks])
-
-
-def aggregates(name: str) -> bool:
-    """Whether a method, by its proper name, aggregates the gradients of all tasks."""
-    last = name.rpartition("+")[2]
-    if not last.startswith(TORCHJD):
-        return False
-    return torchjd_methods()[last].weighting.needs.startswith("gradients")
-
-
-def _check_peer(method: str, problem: Problem) -> None:
-    """Refuse a method of TorchJD's that no study can run, or not one of so few tasks."""
-    last, tasks = method.rpartition("+")[2], len(problem.tasks)
-    if not last.startswith(TORCHJD):
-        return
-    left_out = torchjd_methods()[last].left_out
-    if left_out:
-        raise UserError(f"{last} cannot be compared, unlike {TORCHJD}PCGrad: {left_out}")
+    tasks, last = len(problem.tasks), method.parts[-1].name
     least = LEAST_TASKS.get(last, 1)
     if tasks < least:
         raise UserError(
@@ -159,49 +240,24 @@ def _check_peer(method: str, problem: Problem) -> None:
         )
 
 
-def _check_step(
-    weightings: Mapping[str, TaskWeighting], problem: Problem, network: nn.Module
-) -> None:
+def _check_step(weightings: Mapping[str, Weighting], problem: Problem, network: nn.Module) -> None:
     """Refuse what fails in a step on a few samples where constant weights do not."""
+    losses = losses_of(problem)
     with torch.random.fork_rng():
         batch = problem.train[torch.arange(min(TRIED, len(problem.train)))]
-        shared = tuple(problem.shared(network))
 
-        def take_step(weighting: TaskWeighting) -> None:
-            weighting.weigh(Step(problem.losses, network, batch, shared))
+        def take_step(weighting: Weighting) -> None:
+            weighting.weigh(Step(losses, network, batch))
 
         try:
             take_step(task.Constant(problem.tasks))
         except Exception:  # no fault of a method's: training says what it is
             return
-        for name, weighting in weightings.items():
+        for label, weighting in weightings.items():
             try:
                 take_step(weighting)
             except (ValueError, RuntimeError) as error:
-                reason = str(error).partition("\n")[0]
+                reason = str(error).partition("\n")[0] or type(error).__name__
                 raise UserError(
-                    f"{name} cannot serve this problem, and slaw can: {reason}"
+                    f"{label} cannot serve this problem, and slaw can: {reason}"
                 ) from error
-
-
-def _proper_name(name: str, problem: Problem) -> str:
-    first, plus, last = name.rpartition("+")
-    if plus:
-        first, last = _proper_name(first, problem), _proper_name(last, problem)
-        if first in SAMPLE_WEIGHTINGS or aggregates(first) or not aggregates(last):
-            raise UserError(
-                f"{name!r} is no method: + puts a weighting of tasks in front of an aggregator of "
-                "TorchJD's, as in slaw+torchjd/PCGrad"
-            )
-        return f"{first}+{last}"
-    known = [*WEIGHTINGS, *SAMPLE_WEIGHTINGS, *[IDEAL] * (problem.ideal_weights is not None)]
-    if name.lower().startswith(TORCHJD):
-        known = list(torchjd_methods())
-    proper = {each.lower(): each for each in known}
-    if name == IDEAL and name not in known:
-        raise UserError(
-            "the method 'ideal' needs a problem that knows its ideal weights; slaw needs none"
-        )
-    if name.lower() not in proper:
-        raise UserError(f"there is no method {name!r}: {near_match(name, known)}")
-    return proper[name.lower()]

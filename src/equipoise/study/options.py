@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib
 import inspect
-import os
-import sys
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +14,7 @@ import click
 from equipoise.errors import UserError
 from equipoise.problems import BUILT_IN
 from equipoise.problems.problem import Problem
+from equipoise.study.modules import imported, sha256, source_of
 
 
 @dataclass(frozen=True)
@@ -34,15 +31,7 @@ class ProblemSource:
         Raises:
             UserError: if it cannot be imported, or is neither a problem nor a function.
         """
-        module_name, _, attribute = BUILT_IN.get(name, name).partition(":")
-        if (here := os.getcwd()) not in sys.path:
-            sys.path.insert(0, here)
-        try:
-            made = getattr(importlib.import_module(module_name), attribute)
-        except ModuleNotFoundError as error:
-            raise UserError(f"{name}: there is no module {error.name!r}") from None
-        except AttributeError:
-            raise UserError(f"{name}: {module_name} has no {attribute!r}") from None
+        made = imported(name, BUILT_IN.get(name))
         if not (isinstance(made, Problem) or callable(made)):
             raise UserError(f"{name} is neither a Problem nor a function that returns one")
         return cls(name, made)
@@ -73,14 +62,12 @@ class ProblemSource:
     def identity(self, values: dict[str, Any]) -> dict[str, Any]:
         """What tells this problem from others: options, contents of files, own source text."""
         identity = {
-            name: f"sha256:{_sha256(value)}" if isinstance(value, Path) else value
+            name: f"sha256:{sha256(value)}" if isinstance(value, Path) else value
             for name, value in values.items()
             if value is not None
         }
-        if self.name not in BUILT_IN:
-            module = sys.modules[self.name.partition(":")[0]]
-            if module.__file__:
-                identity["source"] = f"sha256:{_sha256(Path(module.__file__))}"
+        if self.name not in BUILT_IN and (source := source_of(self.name)):
+            identity["source"] = source
         return identity
 
 
@@ -122,12 +109,3 @@ def _type(hint: Any) -> Any:
     if hint is Path:
         return click.Path(path_type=Path)
     return hint
-
-
-def _sha256(path: Path) -> str:
-    """Of a file's contents; of a folder, of the names and contents of the files in it."""
-    if path.is_dir():
-        files = sorted(each for each in path.rglob("*") if each.is_file())
-        lines = (f"{_sha256(each)} {each.relative_to(path).as_posix()}\n" for each in files)
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
-    return hashlib.sha256(path.read_bytes()).hexdigest()

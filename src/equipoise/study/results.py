@@ -14,9 +14,11 @@ A run's folder is there whole or not at all. Nothing else in the folder is touch
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -41,6 +43,9 @@ SAMPLES = "samples.npz"
 """In the folder of a run: what became of the training samples."""
 CORRUPTED = "corrupted.csv"
 """In the folder of a study: training labels that are known to be wrong."""
+LONGEST = 80
+"""Characters of a label in the name of a folder."""
+_PLAIN = re.compile(r"[A-Za-z0-9_+-]+")
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,7 @@ class Run:
     """One method, trained once."""
 
     method: str
-    """Its name; ``single`` for the network that learns ``task`` alone."""
+    """Its label; ``single`` for the network that learns ``task`` alone."""
     seed: int
     task: str | None
     """The one task that was learned, for ``single``."""
@@ -124,6 +129,8 @@ class Run:
     metrics: Mapping[str, Mapping[str, float]]
     """On the test part: metric → task or ``"all"`` → value."""
     history: History
+    source: str | None = None
+    """What tells a method of the user's own from the same one with changed text."""
     network: Mapping[str, torch.Tensor] | None = field(default=None, compare=False, repr=False)
     """The state of the network of ``selected_step``, if it is to be kept; not read back."""
     samples: Samples | None = field(default=None, compare=False, repr=False)
@@ -174,9 +181,18 @@ def read_study(out: Path) -> Study:
 
 
 def run_folder(out: Path, method: str, seed: int, task_index: int | None) -> Path:
-    """Where a run is kept. Its path holds no name of a task, which may be anything."""
-    name = method if task_index is None else f"{method}-{task_index}"
-    return out / "runs" / name.replace("/", "-") / f"seed-{seed}"
+    """Where a run is kept. Its path holds no name of a task, which may be anything.
+
+    A label that not every file system takes as it is, or that is long, ends in a part of its hash
+    there; the label itself is in the run.
+    """
+    name = method.replace("/", "-")
+    if len(name) > LONGEST or not _PLAIN.fullmatch(name):
+        readable = re.sub(r"[^A-Za-z0-9_.+=-]+", "-", name)[:LONGEST].strip("-.")
+        name = f"{readable}-{hashlib.sha256(method.encode()).hexdigest()[:12]}"
+    if task_index is not None:
+        name += f"-{task_index}"
+    return out / "runs" / name / f"seed-{seed}"
 
 
 def write_run(folder: Path, run: Run) -> None:

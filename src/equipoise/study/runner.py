@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from torch import nn
 
+from equipoise.errors import UserError
 from equipoise.problems.problem import Problem, Recipe
-from equipoise.sample.base import SampleWeighting
-from equipoise.study.methods import make_weighting, only
+from equipoise.study.methods import Method, only
 from equipoise.study.report import write_report
 from equipoise.study.results import (
     Run,
@@ -25,19 +24,22 @@ from equipoise.study.results import (
     write_run,
     write_text,
 )
-from equipoise.study.statistics import SINGLE, Summary, summarise, to_json
+from equipoise.study.statistics import Summary, summarise, to_json
 from equipoise.study.train import train
-from equipoise.task.base import TaskWeighting
 
 
 @dataclass(frozen=True)
 class Job:
     """One run to be made."""
 
-    method: str
+    method: Method
     seed: int
     task: int | None = None
     """Position of the one task to learn, for ``single``."""
+
+    def folder(self, out: Path) -> Path:
+        """Where the run is kept in the folder of a study."""
+        return run_folder(out, self.method.label, self.seed, self.task)
 
 
 class Watcher(Protocol):
@@ -50,16 +52,34 @@ class Watcher(Protocol):
         """A job's run is in its folder; ``trained`` unless it had been there before."""
 
 
-def jobs_of(methods: Sequence[str], seeds: int, single_tasks: int) -> list[Job]:
+def jobs_of(
+    methods: Sequence[Method], problem: Problem, seeds: int, single_task: bool
+) -> list[Job]:
     """Every run of a study, seed by seed, so that a study that is stopped can be compared."""
+    alone = [only(task, problem) for task in problem.tasks] if single_task else []
     return [
         job
         for seed in range(seeds)
         for job in [
             *(Job(method, seed) for method in methods),
-            *(Job(SINGLE, seed, task) for task in range(single_tasks)),
+            *(Job(method, seed, task) for task, method in enumerate(alone)),
         ]
     ]
+
+
+def check_sources(jobs: Sequence[Job], out: Path) -> None:
+    """Refuse to go on beside runs of a method of the user's own that has changed since.
+
+    Raises:
+        UserError: if there is one.
+    """
+    for job in jobs:
+        folder = job.folder(out)
+        if job.method.source and folder.exists() and read_run(folder).source != job.method.source:
+            raise UserError(
+                f"the file of {job.method.label} has changed since {folder} was made: delete its "
+                "runs, or give another --out"
+            )
 
 
 def run_jobs(
@@ -73,17 +93,18 @@ def run_jobs(
     """Make the runs that are not there yet, and yield all of them."""
     for job in jobs:
         task = None if job.task is None else problem.tasks[job.task]
-        name = job.method if task is None else f"{job.method} {task}"
-        folder = run_folder(out, job.method, job.seed, job.task)
+        name = job.method.label if task is None else f"{job.method.label} {task}"
+        folder = job.folder(out)
         there = folder.exists()
         if not there:
             run = train(
                 problem,
-                partial(_weighting, job, problem),
+                partial(job.method.make, problem, job.seed),
                 seed=job.seed,
                 recipe=recipe,
                 device=device,
-                method=job.method,
+                method=job.method.label,
+                source=job.method.source,
                 task=task,
                 on_step=watcher.started(job, name),
             )
@@ -91,12 +112,6 @@ def run_jobs(
         run = read_run(folder)
         watcher.finished(job, name, run, trained=not there)
         yield run
-
-
-def _weighting(job: Job, problem: Problem, network: nn.Module) -> TaskWeighting | SampleWeighting:
-    if job.task is not None:
-        return only(problem.tasks[job.task], problem)
-    return make_weighting(job.method, problem, job.seed, network)
 
 
 def write_results(out: Path, study: Study) -> Summary:

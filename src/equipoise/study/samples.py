@@ -34,7 +34,7 @@ class SampleRecord:
         # Relative to what uniform weights are, and to the size of the task's alignments.
         counts = labels.sum(0)
         scale = (alignments.square().sum(0) / counts.clamp(min=1)).sqrt()
-        self.weights[rows] += weights * counts * labels.shape[1]
+        self.weights[rows] += weights * counts
         self.alignments[rows] += alignments / torch.where(scale > 0, scale, 1)
         self.seen[rows] += labels
 

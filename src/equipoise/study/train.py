@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,13 +14,11 @@ from torch import Tensor, nn
 from equipoise.errors import UserError
 from equipoise.problems.problem import OVERALL, Data, Metrics, Problem, Recipe
 from equipoise.sample.base import SampleWeighting
-from equipoise.sample.heldout import HeldOutWeighting
-from equipoise.step import LossFunction, Step
+from equipoise.step import Step
+from equipoise.study.losses import losses_of
 from equipoise.study.results import History, Run
 from equipoise.study.samples import SampleRecord
-from equipoise.task.base import TaskWeighting
-
-Weighting: TypeAlias = TaskWeighting | SampleWeighting
+from equipoise.weighting import Needs, Weighting
 
 EVALUATIONS = 10
 """Times that the network is evaluated during training, evenly spread, the last at the end."""
@@ -37,6 +35,7 @@ def train(
     recipe: Recipe,
     device: torch.device,
     method: str,
+    source: str | None = None,
     task: str | None = None,
     on_step: Callable[[], None] = lambda: None,
 ) -> Run:
@@ -46,8 +45,7 @@ def train(
     seed differ in nothing but their weights, and a run repeats bit for bit on one machine. The
     random state of the process is left as it was.
 
-    A weighting of samples gets a held-out batch at every step. Its weights, whose sum is 1, count
-    as many times as there are tasks, so that a learning rate means the same to all methods.
+    A weighting that asks for held-out samples gets a batch of them at every step.
 
     Args:
         problem: what to learn.
@@ -55,7 +53,8 @@ def train(
         seed: of this run.
         recipe: steps, batch size and learning rate.
         device: where to train.
-        method: the name to record.
+        method: the label to record.
+        source: of a method of the user's own, to record.
         task: the one task that is learned, to record.
         on_step: called after each step.
 
@@ -75,7 +74,7 @@ def train(
                 record.evaluate(network)
                 if record.diverged_at is not None:
                     break
-    return record.run(method, seed, task)
+    return record.run(method, source, seed, task)
 
 
 def _steps(
@@ -87,44 +86,21 @@ def _steps(
     device: torch.device,
 ) -> Iterator[tuple[Step, Tensor]]:
     """Train step by step, and yield each step after it is done, and the rows that it had."""
-    losses = _checked(problem)
-    shared = tuple(problem.shared(network))
+    losses = losses_of(problem)
     optimizer = recipe.optimizer([*network.parameters(), *weighting.parameters()], recipe.lr)
     batches = _batches(problem.train, recipe.batch_size, seed)
     held_out = _held_out_batches(problem, weighting, recipe, seed)
-    scale = len(problem.tasks) if isinstance(weighting, SampleWeighting) else 1
     network.train()
     for _ in range(recipe.steps):
         rows, batch = next(batches)
         held_out_batch = _to(next(held_out), device)
-        step = Step(losses, network, _to(batch, device), shared, held_out_batch)
+        step = Step(losses, network, _to(batch, device), held_out_batch)
         optimizer.zero_grad()
-        torch.autograd.backward(scale * weighting.weigh(step))
+        torch.autograd.backward(weighting.weigh(step))
         if recipe.clip is not None:
             nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
         optimizer.step()
         yield step, rows
-
-
-def _checked(problem: Problem) -> LossFunction:
-    """The problem's losses, which must have the shapes that they should."""
-    tasks = len(problem.tasks)
-
-    def losses(network: nn.Module, batch: Any) -> tuple[Tensor, Tensor | None]:
-        values, mask = problem.losses(network, batch)
-        if values.ndim != 2 or values.shape[1] != tasks:
-            raise UserError(
-                f"the problem's losses must be (samples, {tasks}), one column a task, found "
-                f"{tuple(values.shape)}"
-            )
-        if mask is not None and (mask.shape != values.shape or mask.dtype != torch.bool):
-            raise UserError(
-                f"the problem's mask must be boolean {tuple(values.shape)}, found {mask.dtype} "
-                f"{tuple(mask.shape)}"
-            )
-        return values, mask
-
-    return losses
 
 
 def _batches(data: Data, size: int, seed: int) -> Iterator[tuple[Tensor, Any]]:
@@ -139,7 +115,7 @@ def _held_out_batches(
     problem: Problem, weighting: Weighting, recipe: Recipe, seed: int
 ) -> Iterator[Any]:
     """Held-out batches for a weighting that asks for them, else ``None`` again and again."""
-    if not isinstance(weighting, HeldOutWeighting) or problem.held_out is None:
+    if Needs.HELD_OUT not in weighting.needs or problem.held_out is None:
         return itertools.repeat(None)
     size = recipe.held_out_batch_size or recipe.batch_size
     return (batch for _, batch in _batches(problem.held_out, size, seed))
@@ -176,11 +152,9 @@ class _Record:
 
     def add(self, step: Step, rows: Tensor, weighting: Weighting) -> None:
         if isinstance(weighting, SampleWeighting):
-            weights = weighting.task_weights * len(self.problem.tasks)
             self.samples = self.samples or SampleRecord(self.problem, self.losses.device)
             self.samples.add(rows, weighting, step.sample_losses[1])
-        else:
-            weights = weighting.weights
+        weights = weighting.task_weights
         losses, present = step.losses.detach(), step.counts > 0
         self.losses[self.done] = torch.where(present, losses, torch.nan)
         self.weights[self.done] = weights
@@ -219,7 +193,7 @@ class _Record:
             )
         return metrics
 
-    def run(self, method: str, seed: int, task: str | None) -> Run:
+    def run(self, method: str, source: str | None, seed: int, task: str | None) -> Run:
         selected = self._selected()
         step = self.evaluated_at[selected]
         metrics = {name: dict(values) for name, values in self.test[selected].items()}
@@ -234,6 +208,7 @@ class _Record:
         objective = self.problem.objective
         return Run(
             method=method,
+            source=source,
             seed=seed,
             task=task,
             selected_step=step,

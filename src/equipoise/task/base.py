@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from equipoise.directional import Shared, gradient_norms, parameters_of_graph
 from equipoise.losses import Losses, Mask, read_losses, task_losses
-from equipoise.processes import whole_batch
-from equipoise.step import LossFunction, Step
+from equipoise.processes import processes, whole_batch
+from equipoise.step import Step
 from equipoise.weighting import Needs, Nonfinite, Weighting
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 LARGEST_SQUARE = 8e37
 """Of what is taken in, so that squares of differences are float32 numbers too."""
@@ -58,22 +54,6 @@ class TaskWeighting(Weighting):
         self.add_state("_task_weights", weights)
         self.resolution = torch.finfo(torch.float32).eps
         self._dtypes = torch.float32, torch.float32
-
-    @classmethod
-    def made_for(
-        cls,
-        tasks: Iterable[str],
-        losses: LossFunction,
-        model: nn.Module,
-        *,
-        shared: Shared,
-        main: str | None = None,
-        **options: Any,
-    ) -> Self:
-        """See :meth:`Weighting.made_for`."""
-        if "shared" in inspect.signature(cls).parameters:
-            options = {"shared": shared, **options}
-        return cls(tasks, **options)
 
     @property
     def weights(self) -> Tensor:
@@ -204,6 +184,11 @@ class SharedWeighting(TaskWeighting):
     def _shared_by(self, losses: Tensor, counts: Tensor | None) -> tuple[Tensor, ...] | None:
         """Those given, or what more than one task reaches; ``None`` while too few are present."""
         if self._shared is None:
+            if processes() > 1:
+                raise ValueError(
+                    f"{type(self).__name__}: of several processes each may find others, so name "
+                    "the parameters that the tasks share (shared=…)"
+                )
             present = losses if counts is None else losses[counts > 0]
             found = parameters_of_graph(present) if len(present) > 1 or len(losses) == 1 else None
             self._shared = None if found is None else tuple(found)

@@ -32,8 +32,8 @@ class InverseGradientNorm(GradientWeighting):
         nonfinite: see :class:`~equipoise.task.base.TaskWeighting`.
 
     Example:
-        >>> weighting = InverseGradientNorm(["depth", "normals"], shared=model.trunk)  # doctest:
-        +SKIP >>> loss = weighting(losses)  # doctest: +SKIP
+        >>> weighting = InverseGradientNorm(2, shared=model.trunk)  # doctest: +SKIP
+        >>> loss = weighting(losses)  # doctest: +SKIP
     """
 
     source: ClassVar[str] = "Crawshaw & Košecká 2021, arXiv 2109.08218"

@@ -79,7 +79,8 @@ class LBTW(LossWeighting):
         first = measured & (self.updates % self.period == 0)
         self.first_losses.copy_(torch.where(first, losses, self.first_losses))
         self.updates += measured
-        self.ratios.copy_(torch.where(measured, losses / self.first_losses, self.ratios))
+        ratios = (losses / self.first_losses).clamp(max=torch.finfo(losses.dtype).max)
+        self.ratios.copy_(torch.where(measured, ratios, self.ratios))
         weights = self.initial * self.ratios**self.alpha
         if self.normalized:
             return inverse_weights(weights, self.updates > 0, self.initial)

@@ -103,4 +103,4 @@ class ReLoBRaLo(LossWeighting):
         ratios = losses / torch.where(known, earlier, 1) / self.temperature
         finite = torch.finfo(ratios.dtype)
         scores = torch.where(known, ratios.clamp(max=finite.max), finite.min)
-        return self.initial.sum() * scores.softmax(0)
+        return (known * self.initial).sum() * scores.softmax(0)

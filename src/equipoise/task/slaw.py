@@ -76,7 +76,7 @@ class SLAW(LossWeighting):
             raise ValueError(f"averaging must be 'reference' or 'paper', found {averaging!r}")
         if not isinstance(warmup, int) or warmup < 1:
             raise ValueError(f"warmup must be an integer of at least 1, found {warmup!r}")
-        self.floor = floor if isinstance(floor, str) else positive("floor", floor)
+        self.floor: float | str = floor if floor == "relative" else positive("floor", floor)
         # A normal number at least, so that the inverse is finite.
         self._lowest = 1e-37 if isinstance(self.floor, str) else max(self.floor**2, 1e-37)
         self.bounds = None if bounds is None else self._checked(bounds)

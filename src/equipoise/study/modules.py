@@ -1,0 +1,55 @@
+"""What a user names as ``module:attribute``."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from equipoise.errors import UserError
+
+_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+
+
+def imported(name: str, path: str | None = None) -> Any:
+    """The attribute of a module, which may be in the working directory.
+
+    Args:
+        name: what messages call it.
+        path: ``module:attribute``; the name itself if ``None``.
+
+    Raises:
+        UserError: if there is no such module or attribute.
+    """
+    path = path or name
+    module_name, _, attribute = path.partition(":")
+    if not _PATH.fullmatch(path):
+        raise UserError(f"{name} cannot be imported: name it as module:attribute")
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise UserError(f"{name}: there is no module {error.name!r}") from None
+    if not hasattr(module, attribute):
+        raise UserError(f"{name}: {module_name} has no {attribute!r}")
+    return getattr(module, attribute)
+
+
+def source_of(name: str) -> str | None:
+    """What tells the text of the module of an imported ``module:attribute`` from a changed one."""
+    file = sys.modules[name.partition(":")[0]].__file__
+    return f"sha256:{sha256(Path(file))}" if file else None
+
+
+def sha256(path: Path) -> str:
+    """Of a file's contents; of a folder, of the names and contents of the files in it."""
+    if path.is_dir():
+        files = sorted(each for each in path.rglob("*") if each.is_file())
+        lines = (f"{sha256(each)} {each.relative_to(path).as_posix()}\n" for each in files)
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest()
