@@ -13,12 +13,11 @@ from torch import nn
 
 from equipoise import Step, task
 from equipoise.errors import UserError
-from equipoise.losses import task_names
+from equipoise.losses import LossFunction, task_names
 from equipoise.problems.fingerprints import BITS
 from equipoise.problems.memory import free_memory, gigabytes
 from equipoise.problems.molecules import Network, binary_losses
 from equipoise.problems.mtregression import mtregression
-from equipoise.step import LossFunction
 from equipoise.study.memory import jacobians
 from equipoise.study.methods import find_methods
 from equipoise.weighting import Weighting

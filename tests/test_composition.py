@@ -26,7 +26,7 @@ CLOSE = tolerance(torch.float64, 10_000)
 
 
 def batches(number, samples=12):
-    """Pairs of a batch and a held-out batch; labels are missing, some of the main task are wrong."""
+    """Pairs of a batch and a held-out batch; labels are missing, and some are wrong."""
     found = []
     for seed in range(number):
         generator = torch.Generator().manual_seed(seed)
@@ -37,14 +37,18 @@ def batches(number, samples=12):
             mask = torch.rand(size, 3, generator=generator) < 0.8
             mask[0] = True
             parts.append((inputs, targets, mask))
-        parts[0][1][:4, 0] -= 15
+        parts[0][1][:2, 0] -= 8
         found.append(parts)
     return found
 
 
 def network():
+    """The heads are somewhat alike, so that tasks help each other."""
     torch.manual_seed(0)
-    return setting("mlp")[0]
+    model = setting("mlp")[0]
+    with torch.no_grad():
+        model[1].weight.copy_(0.5 + 0.2 * model[1].weight)
+    return model
 
 
 def gate(model, method=SLGate, **options):
@@ -149,7 +153,7 @@ def test_in_front_of_it_equal_weights_change_nothing(method):
         close = tolerance(torch.float32, 36)
         size = wanted.abs().max()
         torch.testing.assert_close(found / size, wanted / size, **close)
-        assert torch.equal(alone.weights, composed.weights)
+        torch.testing.assert_close(alone.weights, composed.weights, **close)
 
 
 def test_slaw_in_front_starts_with_equal_weights():
@@ -172,12 +176,13 @@ def test_the_tasks_weighted_means_are_balanced(method):
         total = call(composed, *pair)
         losses, mask = squared_errors(model, pair[0])
         weights = alone.weights
-        assert torch.equal(composed.weights, weights)
         shares = weights.sum(0)
         sums = (weights * losses).sum(0)
         slaw((sums / torch.where(shares > 0, shares, 1)).detach(), shares)
         expected = (slaw.weights * sums).sum()
         torch.testing.assert_close(total, expected, **CLOSE)
+        torch.testing.assert_close(composed.weights, slaw.weights * weights, **CLOSE)
+        torch.testing.assert_close(composed.task_weights, slaw.weights * shares, **CLOSE)
 
         trunk = gradients(total, model[0].parameters())
         torch.testing.assert_close(trunk, gradients(expected, model[0].parameters()), **CLOSE)
@@ -198,12 +203,14 @@ def test_learned_weights_in_front_are_learned(method):
     pair = batches(1)[0]
     call(composed, *pair).backward()
     losses, _ = squared_errors(model, pair[0])
-    weights = composed.weights
-    means = ((weights * losses).sum(0) / weights.sum(0).where(weights.sum(0) > 0, 1)).detach()
+    alone = gate(model, method).double()
+    call(alone, *pair)
+    shares = alone.weights.sum(0)
+    sums = (alone.weights * losses.detach()).sum(0)
+    means = sums / torch.where(shares > 0, shares, 1)
     logarithms = learned.detach().clone().requires_grad_()
-    counted = weights.sum(0) > 0
     parts = means / (2 * logarithms.exp()) + logarithms / 2
-    expected = torch.autograd.grad(parts[counted].sum(), logarithms)[0]
+    expected = torch.autograd.grad(parts[shares > 0].sum(), logarithms)[0]
     torch.testing.assert_close(learned.grad, expected, **CLOSE)
 
 
@@ -216,22 +223,24 @@ def test_gradient_norms_may_stand_in_front():
 
 PAIRS = [
     (lambda model: (gate(model), SLAW(NAMES)), "SLAW takes nothing in front: .* as in SLAW"),
-    (lambda model: (SLAW(NAMES), DWA), "unsupported operand"),
+    (lambda model: (SLAW(NAMES), SLAW), "unsupported operand"),
     (lambda model: (SLAW(NAMES), SLAW(NAMES)), "SLAW takes nothing in front"),
-    (lambda model: (gate(model), gate(model)), "SLGate cannot stand in front of SLGate: it needs"),
+    (
+        lambda model: (gate(model), gate(model)),
+        "SLGate cannot stand in front of SLGate: there",
+    ),
     (
         lambda model: (ProbedGradientNorm(NAMES), gate(model)),
-        "ProbedGradientNorm cannot stand in front of SLGate: it needs .* derivatives",
+        "ProbedGradientNorm cannot stand in front of SLGate: there are only",
     ),
     (lambda model: (gate(model), PCGrad(NAMES)), "SLGate cannot stand in front of torchjd/PCGrad"),
     (lambda model: (PCGrad(NAMES), PCGrad(NAMES)), "PCGrad cannot stand in front of torchjd/PCGr"),
     (lambda model: (SLAW(NAMES), 2), "unsupported operand"),
     (
         lambda model: (SLAW(("a", "c", "b")), gate(model)),
-        r"the tasks differ: \['a', 'c', 'b'\] and",
+        "the tasks differ: .*'a', 'c', 'b'",
     ),
 ]
-DWA = equipoise.DWA
 
 
 @pytest.mark.parametrize(("pair", "message"), PAIRS, ids=[message[:40] for _, message in PAIRS])
@@ -287,3 +296,13 @@ def test_a_composition_is_reset_as_a_whole():
         found.append([composed(*pair).item() for pair in batches(3)])
         composed.reset()
     assert found[0] == found[1]
+
+
+def test_a_second_one_in_front_is_refused():
+    model, _ = setting("mlp")
+    gate = SLAW(NAMES) + SLGate(squared_errors, model, main="a", shared=model[0], tasks=NAMES)
+    with pytest.raises(ValueError, match="SLAW stands in front of SLGate already"):
+        SLAW(NAMES) + gate
+    aggregator = SLAW(NAMES) + PCGrad(NAMES)
+    with pytest.raises(ValueError, match="SLAW stands in front of torchjd/PCGrad already"):
+        SLAW(NAMES) + aggregator

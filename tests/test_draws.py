@@ -2,6 +2,7 @@ import torch
 from scipy import stats
 
 from equipoise.draws import _mixed, normal, uniform
+from equipoise.testing import tolerance
 
 SEED, STEPS = torch.tensor(7), torch.arange(100_000)
 
@@ -23,8 +24,11 @@ def test_uniform_numbers_are_uniform_and_inside():
 
 def test_normal_numbers_are_the_quantiles_of_the_uniform_ones():
     expected = stats.norm.ppf((uniform(SEED, STEPS).double() + 1) / 2)
-    found = normal(SEED, STEPS)
-    torch.testing.assert_close(found.double(), torch.tensor(expected), rtol=1e-5, atol=1e-7)
+    # The inverse of erf in double precision is good to a few digits less in the tails.
+    found = normal(SEED, STEPS, dtype=torch.float64)
+    torch.testing.assert_close(found, torch.tensor(expected), **tolerance(torch.float64, 10_000))
+    single = normal(SEED, STEPS).double()
+    torch.testing.assert_close(single, found, **tolerance(torch.float32, 100))
 
 
 def test_purposes_are_independent():

@@ -9,6 +9,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from equipoise import SLAW, task_losses
+from equipoise.testing import tolerance
 
 STEPS, BATCH = 6, 8
 
@@ -27,11 +28,12 @@ def batch(step, rows=slice(None)):
 
 def loop(model, rows=slice(None)):
     """Weights of each step of the loop in README."""
-    weighting = SLAW(["a", "b", "c"])
+    dtype = next(model.parameters()).dtype
+    weighting = SLAW(["a", "b", "c"]).to(dtype)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     history = []
     for step in range(STEPS):
-        inputs, targets = batch(step, rows)
+        inputs, targets = (each.to(dtype) for each in batch(step, rows))
         loss = weighting(*task_losses((model(inputs) - targets).square()))
         optimizer.zero_grad()
         loss.backward()
@@ -50,14 +52,15 @@ def wrap(wrapper, model):
 
 def work(rank, wrapper):
     half = slice(rank * BATCH // 2, (rank + 1) * BATCH // 2)
-    return loop(wrap(wrapper, network()), half)
+    return loop(wrap(wrapper, network().double()), half)
 
 
 @pytest.mark.parametrize("wrapper", ["ddp", "fsdp"])
 def test_two_processes_train_as_one(wrapper, tmp_path):
     first, second = on_two_processes(work, tmp_path, wrapper)
     assert torch.equal(first, second)
-    torch.testing.assert_close(first, loop(network()), rtol=1e-4, atol=0)
+    whole = loop(network().double())
+    torch.testing.assert_close(first, whole, **tolerance(torch.float64, 10_000))
 
 
 def test_mixed_precision_with_a_scaler():
@@ -81,7 +84,8 @@ def test_mixed_precision_with_a_scaler():
         assert moved == (step != 3)
         history.append(weighting.weights)
     assert weighting.weights.dtype == torch.float32
-    assert weighting.moments.skipped.tolist() == [1, 1, 1]
+    assert weighting.moments.updates.tolist() == [STEPS - 1] * 3
+    # A loss in bfloat16 has three digits, its change from step to step two.
     torch.testing.assert_close(torch.stack(history)[:3], loop(network())[:3], rtol=0.05, atol=0)
 
 
@@ -99,4 +103,4 @@ def test_micro_batches_in_one_backward_each():
             )
             expected = [total + own for total, own in zip(expected, gradients, strict=True)]
         for parameter, total in zip(model.parameters(), expected, strict=True):
-            torch.testing.assert_close(parameter.grad, total)
+            torch.testing.assert_close(parameter.grad, total, **tolerance(torch.float32, 100))

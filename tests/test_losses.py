@@ -3,10 +3,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from equipoise.losses import by_task, stack_losses, task_losses, task_names
+import equipoise.losses
+from equipoise import present
+from equipoise.losses import by_task, read_losses, task_losses, task_names
+from equipoise.testing import tolerance
 
 NAMES = ("depth", "normals", "edges")
-CPU = torch.device("cpu")
 
 
 # Names
@@ -54,15 +56,16 @@ def test_task_losses_are_means_over_the_labels_present(samples, tasks, seed, sha
     generator = torch.Generator().manual_seed(seed)
     losses = torch.randn(samples, tasks, generator=generator, dtype=torch.float64)
     mask = torch.rand(samples, tasks, generator=generator) < share
+    close = {"rel": tolerance(torch.float64, samples)["rtol"], "abs": 1e-15}
     leaf = losses.where(mask, torch.nan).requires_grad_()
     found, counts = task_losses(leaf, mask)
     gradient = torch.autograd.grad(found.sum(), leaf)[0]
     for task in range(tasks):
         labels = [losses[i, task].item() for i in range(samples) if mask[i, task]]
         assert counts[task] == len(labels)
-        assert found[task].item() == pytest.approx(sum(labels) / max(len(labels), 1))
+        assert found[task].item() == pytest.approx(sum(labels) / max(len(labels), 1), **close)
         expected = [1 / len(labels) if present else 0.0 for present in mask[:, task]]
-        assert gradient[:, task].tolist() == pytest.approx(expected)
+        assert gradient[:, task].tolist() == pytest.approx(expected, **close)
 
 
 def test_task_losses_without_a_mask():
@@ -108,25 +111,35 @@ def scalars(**losses):
     return {name: torch.tensor(value, requires_grad=True) for name, value in losses.items()}
 
 
+def read(losses, mask=None):
+    return read_losses(losses, mask, NAMES, per_sample=False)
+
+
 def test_losses_by_name_come_in_the_order_of_the_tasks():
-    losses, present = stack_losses(scalars(edges=3.0, depth=1.0, normals=2.0), NAMES, CPU)
+    losses, mask = read(scalars(edges=3.0, depth=1.0, normals=2.0))
     assert losses.tolist() == [1, 2, 3]
-    assert present is None
+    assert mask is None
 
 
 @pytest.mark.parametrize("absent", [{}, {"normals": None}])
 def test_absent_losses(absent):
     given = scalars(edges=3.0, depth=1.0)
-    losses, present = stack_losses(given | absent, NAMES, CPU)
+    losses, mask = read(given | absent)
     assert losses.tolist() == [1, 0, 3]
-    assert present.tolist() == [True, False, True]
+    assert mask.tolist() == [True, False, True]
     assert torch.autograd.grad(losses.sum(), list(given.values())) == (1, 1)
 
 
+def test_absent_losses_and_a_mask_together():
+    given = scalars(edges=3.0, depth=1.0)
+    for mask in (torch.tensor([False, True, True]), {"depth": torch.tensor(False)}):
+        assert read(given, mask)[1].tolist() == [False, False, True]
+
+
 def test_no_loss_at_all_has_a_graph():
-    losses, present = stack_losses({}, NAMES, CPU)
+    losses, mask = read({})
     assert losses.tolist() == [0, 0, 0]
-    assert not present.any()
+    assert not mask.any()
     losses.sum().backward()
 
 
@@ -142,8 +155,76 @@ def test_no_loss_at_all_has_a_graph():
 )
 def test_wrong_mapping(losses, message):
     with pytest.raises((TypeError, ValueError), match=message):
-        stack_losses(losses, NAMES, CPU)
+        read(losses)
 
 
 def test_by_task():
     assert by_task(torch.tensor([0.5, 1.0, 2.0]), NAMES) == {"depth": 0.5, "normals": 1, "edges": 2}
+
+
+# Missing labels
+
+
+def test_present_fills_what_is_missing():
+    labels = torch.tensor([[1.0, torch.nan], [torch.inf, 0.0]])
+    filled, mask = present(labels)
+    assert mask.tolist() == [[True, False], [True, True]]
+    assert filled.tolist() == [[1.0, 0.0], [torch.inf, 0.0]]
+    assert labels.isnan().any()
+
+
+@pytest.mark.parametrize("labels", [torch.tensor([3, 0]), torch.tensor([True, False])])
+def test_labels_that_cannot_be_missing_are_all_present(labels):
+    filled, mask = present(labels)
+    assert torch.equal(filled, labels)
+    assert filled.dtype == labels.dtype
+    assert mask.all()
+
+
+def test_labels_are_a_tensor():
+    with pytest.raises(TypeError, match="labels must be a tensor, found list"):
+        present([1.0])
+
+
+def network_gradient(labels, mask):
+    weight = torch.ones(2, requires_grad=True)
+    task_losses((weight - labels).square(), mask)[0].sum().backward()
+    return weight.grad
+
+
+def test_filled_labels_leave_the_gradient_finite():
+    """What task_losses cannot repair: 0 × NaN."""
+    labels = torch.tensor([[2.0, torch.nan], [3.0, 5.0]])
+    assert network_gradient(labels, ~labels.isnan()).isnan().tolist() == [False, True]
+    assert network_gradient(*present(labels)).tolist() == [-3, -8]
+
+
+@pytest.fixture
+def looking(monkeypatch):
+    monkeypatch.setattr(equipoise.losses, "_looks", 0)
+
+
+@pytest.mark.usefixtures("looking")
+def test_a_nan_behind_the_mask_is_warned_of_once():
+    labels = torch.tensor([[2.0, torch.nan]])
+    with pytest.warns(UserWarning, match=r"labels, mask = equipoise.present\(labels\)"):
+        network_gradient(labels, ~labels.isnan())
+    for _ in range(3):
+        network_gradient(labels, ~labels.isnan())  # a warning is an error here
+
+
+@pytest.mark.usefixtures("looking")
+def test_only_the_first_calls_look_behind_the_mask():
+    labels = torch.tensor([[2.0, torch.nan]])
+    for _ in range(equipoise.losses.LOOKS):
+        network_gradient(*present(labels))
+    network_gradient(labels, ~labels.isnan())
+
+
+@pytest.mark.usefixtures("looking")
+@pytest.mark.parametrize("spoilt", ["a label that is there", "without a graph"])
+def test_other_nans_are_not_warned_of(spoilt):
+    losses = torch.ones(2, 2, requires_grad=spoilt == "a label that is there")
+    there = torch.tensor([[True, True], [True, False]])
+    bad = there if spoilt == "a label that is there" else ~there
+    task_losses(torch.where(bad, losses * torch.nan, losses), there)

@@ -113,13 +113,13 @@ def test_defaults_have_all_their_digits_in_double_precision():
     keeping.tensor += 1
     keeping.reset()
     assert keeping.tensor.tolist() == [0.1, 0.7]
-    assert keeping.number.tolist() == [torch.tensor(0.1).item()] * 3 or keeping.number[0] == 0.1
+    assert keeping.number.tolist() == [0.1] * 3
 
 
 def test_everything_moves():
     keeping = used().to("meta")
     tensors = [*keeping.buffers(), *keeping.parameters(), *keeping.parts]
-    assert len(tensors) == 9
+    assert len(tensors) > 8
     assert all(each.is_meta for each in tensors)
 
 

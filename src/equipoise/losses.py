@@ -14,6 +14,9 @@ from equipoise.errors import near_match
 
 Losses: TypeAlias = Tensor | Mapping[str, Tensor | None]
 Mask: TypeAlias = Tensor | Mapping[str, Tensor]
+LossFunction: TypeAlias = Callable[[nn.Module, Any], tuple[Tensor, Tensor | None]]
+"""``losses(model, batch)`` → per-sample losses ``(samples, tasks)`` with their graph, and the
+boolean mask ``(samples, tasks)`` of the labels present (``None`` if all are)."""
 
 LOOKS = 3
 """Calls of :func:`task_losses` that look for a NaN behind the mask, which reads from the device."""
@@ -67,7 +70,7 @@ def present(labels: Tensor) -> tuple[Tensor, Tensor]:
     if not isinstance(labels, Tensor):
         raise TypeError(f"labels must be a tensor, found {type(labels).__name__}")
     mask = ~labels.isnan()
-    return torch.where(mask, labels, 0), mask
+    return labels.masked_fill(~mask, 0), mask
 
 
 def task_losses(losses: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -141,7 +144,8 @@ def read_losses(
             f"found {found}"
         )
     if losses.ndim != 1 + per_sample or (tasks and losses.shape[-1] != len(tasks)):
-        hint = ": take no mean over the samples (reduction='none')" if per_sample else ""
+        mean = per_sample and losses.ndim < 2
+        hint = ": take no mean over the samples (reduction='none')" if mean else ""
         raise ValueError(
             f"losses must be {_shape(tasks, per_sample)}, found {tuple(losses.shape)}{hint}"
         )
@@ -153,7 +157,7 @@ def read_losses(
 
 def loss_function(
     losses: Callable[[nn.Module, Any], Any], tasks: tuple[str, ...] = ()
-) -> Callable[[nn.Module, Any], tuple[Tensor, Tensor | None]]:
+) -> LossFunction:
     """``losses(model, batch)`` in one form, whichever of these it gives.
 
     - a tensor ``(samples, tasks)``;

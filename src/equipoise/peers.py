@@ -27,9 +27,9 @@ from equipoise import task
 from equipoise.directional import Computation, Shared, random_state_kept
 from equipoise.errors import UserError
 from equipoise.gradients import with_gradients
-from equipoise.losses import loss_function, task_losses
+from equipoise.losses import LossFunction, loss_function, task_losses
 from equipoise.state import keeping_precision
-from equipoise.step import LossFunction, Step
+from equipoise.step import Step
 from equipoise.task.base import SharedWeighting, TaskWeighting
 from equipoise.weighting import Needs, decoded
 from equipoise.weighting import Weighting as Weighting_
@@ -336,19 +336,23 @@ class Aggregated(TorchJD):
     ) -> None:
         super().__init__(tasks, shared=shared, **options)
         self.before: Weighting_ = task.Constant(self.tasks)
+        self._preceded = False
 
     def preceded_by(self, first: Weighting_) -> Weighting_:
         """The aggregator itself, of the gradients of weighted losses.
 
         Raises:
             TypeError: if ``first`` is no weighting of tasks.
+            ValueError: if another stands in front already.
         """
         if not isinstance(first, TaskWeighting) or isinstance(first, Aggregated):
             raise TypeError(
                 f"{type(first).__name__} cannot stand in front of {self.name}: it takes a "
                 "weighting of tasks, as in slaw+torchjd/PCGrad"
             )
-        self.before = first
+        if self._preceded:
+            raise ValueError(f"{type(self.before).__name__} stands in front of {self.name} already")
+        self.before, self._preceded = first, True
         return self
 
     def weigh(self, step: Step) -> Tensor:

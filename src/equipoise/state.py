@@ -184,3 +184,13 @@ def names_of_unknown_size(module: nn.Module, prefix: str) -> set[str]:
         if (isinstance(each, Stateful) and each._defaults.get(name, 0) is None)
         or (not isinstance(each, Stateful) and buffer is None)
     }
+
+
+def names_of_lists(module: nn.Module, prefix: str) -> tuple[str, ...]:
+    """How the names begin, in a state, of the tensors in lists of a module and of those in it."""
+    return tuple(
+        f"{path}.{name}.".lstrip(".")
+        for path, each in module.named_modules(None, prefix.rstrip("."), False)
+        if isinstance(each, Stateful)
+        for name in each._lists
+    )

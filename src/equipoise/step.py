@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property, partial
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from equipoise.directional import Engine, RandomState, Shared, derived
-from equipoise.losses import task_losses
-
-LossFunction: TypeAlias = Callable[[nn.Module, Any], tuple[Tensor, Tensor | None]]
-"""``losses(model, batch)`` → per-sample losses ``(samples, tasks)`` with their graph, and the
-boolean mask ``(samples, tasks)`` of the labels present (``None`` if all are)."""
+from equipoise.losses import LossFunction, task_losses
 
 
 class Step:

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from equipoise.directional import Shared, parameters_of
-from equipoise.losses import by_task, task_names
-from equipoise.state import Stateful, check_shapes, make_room, names_of_unknown_size
-from equipoise.step import LossFunction, Step
+from equipoise.losses import LossFunction, by_task, task_names
+from equipoise.state import Stateful, check_shapes, make_room, names_of_lists, names_of_unknown_size
+from equipoise.step import Step
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -76,6 +76,8 @@ class Weighting(Stateful):
     """
 
     needs: ClassVar[Needs] = Needs.LOSSES
+    takes_losses: ClassVar[bool] = False
+    """Whether it can be called with task losses and their counts alone."""
     passes: ClassVar[str] = "none"
     source: ClassVar[str] = ""
 
@@ -228,7 +230,7 @@ class Weighting(Stateful):
         wanted = set(self.state_dict(prefix=prefix))
         # What only use brings may be there or not.
         free = names_of_unknown_size(self, prefix)
-        lists = tuple(f"{prefix}{name}." for name in self._lists)
+        lists = names_of_lists(self, prefix)
         given, wanted = (
             {name for name in names if name not in free and not name.startswith(lists)}
             for names in (given, wanted)

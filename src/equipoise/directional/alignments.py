@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from equipoise.directional.choice import engine_for
 from equipoise.directional.engines import ENGINES, Engine, derivatives_by
 from equipoise.directional.shared import Shared, parameters_of
-from equipoise.losses import loss_function
-
-if TYPE_CHECKING:
-    from equipoise.step import LossFunction
+from equipoise.losses import LossFunction, loss_function
 
 
 def alignments(

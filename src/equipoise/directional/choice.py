@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from torch import nn
 
@@ -12,9 +12,7 @@ from equipoise.directional.engines import ENGINES, Engine
 from equipoise.directional.sharding import is_sharded
 from equipoise.directional.shared import Shared, parameters_of
 from equipoise.directional.verify import Trial
-
-if TYPE_CHECKING:
-    from equipoise.step import LossFunction
+from equipoise.losses import LossFunction
 
 COSTS: dict[Engine, str] = {
     "forward": "",

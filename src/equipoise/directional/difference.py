@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +14,7 @@ from equipoise.directional.computation import Computation
 from equipoise.directional.norms import norm
 from equipoise.directional.random_state import random_state_kept
 from equipoise.directional.sharding import local_part
-
-if TYPE_CHECKING:
-    from equipoise.step import LossFunction
+from equipoise.losses import LossFunction
 
 
 def difference_derivatives(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +14,7 @@ from equipoise.directional.forward import forward_derivatives
 from equipoise.directional.norms import norm
 from equipoise.directional.precision import in_float16
 from equipoise.directional.reverse import reverse_derivatives
-
-if TYPE_CHECKING:
-    from equipoise.step import LossFunction
+from equipoise.losses import LossFunction
 
 Engine: TypeAlias = Literal["forward", "reverse", "difference"]
 ENGINES: dict[Engine, Callable[..., tuple[Tensor, Tensor | None, Tensor]]] = {

@@ -7,7 +7,7 @@ import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.autograd.forward_ad as forward_mode
@@ -16,9 +16,7 @@ from torch import Tensor, nn
 from equipoise.directional.attention import fused_attention
 from equipoise.directional.computation import Computation
 from equipoise.directional.kernels import SWITCHES, differentiable_kernels
-
-if TYPE_CHECKING:
-    from equipoise.step import LossFunction
+from equipoise.losses import LossFunction
 
 
 def forward_derivatives(

@@ -15,32 +15,35 @@ def gradients_of(
     factors: Tensor | None = None,
     *,
     parameters: Iterable[Tensor] = (),
+    keep: bool = True,
 ) -> list[Tensor | None]:
     """``torch.autograd.grad``, also where a part is computed again in the backward pass.
 
     What such a part (reentrant checkpointing) holds is not in the graph: ``torch.autograd.grad``
-    fails, or does not reach it; ``backward()`` does. The graph is kept.
+    fails, or does not reach it; ``backward()`` does.
 
     Args:
         outputs: what to differentiate, with its graph.
         inputs: leaves to differentiate in.
         factors: of the shape of ``outputs``; needed unless it is a scalar.
         parameters: what the graph may hide, and ``backward()`` reaches nonetheless.
+        keep: whether the graph is kept; what is compiled may have to give it away.
 
     Returns:
         A tensor for each of ``inputs``, ``None`` for one that is not reached.
     """
     if not inputs:
         return []
+    again = _computes_again(outputs)
     try:
         gradients = torch.autograd.grad(
-            outputs, inputs, factors, retain_graph=True, allow_unused=True
+            outputs, inputs, factors, retain_graph=keep or again, allow_unused=True
         )
     except RuntimeError:
-        if not _computes_again(outputs):
+        if not again:
             raise
     else:
-        if all(gradient is not None for gradient in gradients) or not _computes_again(outputs):
+        if not again or all(gradient is not None for gradient in gradients):
             return list(gradients)
     return gradients_by_backward(outputs, inputs, factors, parameters=parameters)
 

@@ -31,7 +31,8 @@ def gradient_norms(losses: Tensor, shared: Shared, counts: Tensor | None = None)
         ValueError: if a task is present, and no loss depends on a shared parameter.
     """
     parameters = parameters_of(shared)
-    share = losses.new_ones(len(losses), dtype=torch.float32) if counts is None else counts.float()
+    share = torch.ones_like(losses) if counts is None else counts.to(losses.dtype)
+    share = share.detach().to(torch.promote_types(share.dtype, torch.float32))
     total = summed(share)
     share = share / torch.where(total > 0, total, 1)
     norms = []

@@ -87,7 +87,7 @@ def _gradients(
         # What gathers sharded parameters hands gradients back in backward() only.
         return gradients_by_backward(value, leaves, parameters=parameters)
     if not in_float16(value):
-        return gradients_of(value, leaves, parameters=parameters)
+        return gradients_of(value, leaves, parameters=parameters, keep=False)
     for scale in LOSS_SCALES:
         gradients = gradients_of(value * scale, leaves, parameters=parameters)
         if all(gradient is None or gradient.isfinite().all() for gradient in gradients):

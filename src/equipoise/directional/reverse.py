@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from equipoise.directional.computation import Computation
 from equipoise.directional.kernels import differentiable_kernels
-
-if TYPE_CHECKING:
-    from equipoise.step import LossFunction
+from equipoise.losses import LossFunction
 
 
 def reverse_derivatives(

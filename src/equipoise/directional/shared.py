@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +14,7 @@ from equipoise.directional.kernels import differentiable_kernels
 from equipoise.directional.random_state import random_state_kept
 from equipoise.directional.reach import reach
 from equipoise.directional.sharding import is_sharded
-
-if TYPE_CHECKING:
-    from equipoise.step import LossFunction
+from equipoise.losses import LossFunction
 
 Shared = nn.Module | Iterable[Tensor] | Tensor
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +13,7 @@ from equipoise.directional.engines import Engine, derivatives_by
 from equipoise.directional.gradients import gradients_by_backward
 from equipoise.directional.norms import random_direction
 from equipoise.directional.random_state import random_state_kept
-
-if TYPE_CHECKING:
-    from equipoise.step import LossFunction
+from equipoise.losses import LossFunction
 
 DOUBTFUL = 0.05
 """Error of a derivative, relative to the norm of the gradient, that rounding does not explain."""
@@ -44,7 +42,9 @@ class Trial:
         self.batch = batch
         self.parameters = parameters
         self._computation = computation = Computation(losses, model)
-        with torch.enable_grad(), random_state_kept(model):
+        # Uncompiled: what is compiled may give its buffers away on the way back.
+        eager = torch.compiler.set_stance("force_eager")
+        with torch.enable_grad(), random_state_kept(model), eager:
             values, mask = computation.call(batch, computation.copied_buffers())
         if not values.requires_grad or not any(
             gradient is not None for gradient in self.gradients(values, mask)

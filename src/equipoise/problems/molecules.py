@@ -21,13 +21,13 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from equipoise.errors import UserError
+from equipoise.losses import LossFunction
 from equipoise.problems.columns import check_column, kind_of, read_labels, read_table, some, varied
 from equipoise.problems.heldout import hold_out_groups, labelled_in
 from equipoise.problems.problem import OVERALL, Data, Metrics, Problem, Recipe
 from equipoise.problems.samples import samples_of
 from equipoise.problems.scores import Score, score_of
 from equipoise.problems.splits import split_by_group
-from equipoise.step import LossFunction
 
 WIDTH, FEATURES = 2000, 100
 LEAST = 10

@@ -22,10 +22,9 @@ from equipoise.directional import (
 )
 from equipoise.errors import near_match
 from equipoise.gradients import with_parts
-from equipoise.losses import loss_function, task_losses, task_names
+from equipoise.losses import LossFunction, loss_function, task_losses, task_names
 from equipoise.processes import gathered, processes, summed
-from equipoise.step import LossFunction, Step
-from equipoise.task.base import GradientWeighting, LossWeighting
+from equipoise.step import Step
 from equipoise.weighting import Needs, Weighting
 
 SHARED = ("border", "all")
@@ -149,11 +148,16 @@ class SampleWeighting(Weighting):
 
         Raises:
             TypeError: if ``first`` is not called with task losses alone.
+            ValueError: if it has other tasks, or another stands in front already.
         """
-        if not isinstance(first, (LossWeighting, GradientWeighting)):
+        if not first.takes_losses:
             raise TypeError(
                 f"{type(first).__name__} cannot stand in front of {type(self).__name__}: there are "
                 "only the weighted mean losses, which a LossWeighting or a GradientWeighting takes"
+            )
+        if self._before is not None:
+            raise ValueError(
+                f"{type(self._before).__name__} stands in front of {type(self).__name__} already"
             )
         if self.tasks and self.tasks != first.tasks:
             raise ValueError(f"the tasks differ: {list(first.tasks)} and {list(self.tasks)}")

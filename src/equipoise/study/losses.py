@@ -7,9 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from equipoise.errors import UserError
-from equipoise.losses import loss_function
+from equipoise.losses import LossFunction, loss_function
 from equipoise.problems.problem import Problem
-from equipoise.step import LossFunction
 
 
 def losses_of(problem: Problem) -> LossFunction:

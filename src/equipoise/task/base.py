@@ -132,6 +132,8 @@ class TaskWeighting(Weighting):
 class LossWeighting(TaskWeighting):
     """A weighting that needs nothing but the losses. A method says in :meth:`update` how."""
 
+    takes_losses = True
+
     def forward(
         self, losses: Losses, counts: Tensor | None = None, *, mask: Mask | None = None
     ) -> Tensor:
@@ -202,6 +204,7 @@ class GradientWeighting(SharedWeighting):
     layer; of ``None`` the parameters are found that more than one task reaches.
     """
 
+    takes_losses = True
     needs = Needs.LOSSES | Needs.GRADIENTS
     passes = "tasks backward"
 

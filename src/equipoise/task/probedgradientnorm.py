@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from equipoise.directional import Shared, random_direction
-from equipoise.losses import loss_function
-from equipoise.step import LossFunction, Step
+from equipoise.losses import LossFunction, loss_function
+from equipoise.step import Step
 from equipoise.task.base import Initial, SharedWeighting, inverse_weights
 from equipoise.weighting import Needs, Nonfinite
 

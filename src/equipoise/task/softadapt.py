@@ -39,8 +39,8 @@ class SoftAdapt(LossWeighting):
             equal weights, a negative number favours the tasks whose losses fall fastest.
         beta: averaging factor of the losses, in [0, 1), before anything else is done with them. 0,
             no averaging, is the paper's algorithm; single batches may need more.
-        normalized: see above.
-        loss_weighted: see above.
+        normalized: whether the changes are divided by the sum of their sizes.
+        loss_weighted: whether each exponential is multiplied by the loss.
         initial: weights to start from, ``(tasks,)`` or by name; ones if ``None``.
         nonfinite: see :class:`~equipoise.task.base.TaskWeighting`.
     """
