@@ -37,6 +37,10 @@ class SLGate(HeldOutWeighting):
     weight is larger than the uniform one. Other tasks are not gated sample by sample, since those
     samples of a task that agree with another task are no fair sample of it.
 
+    ``shared="border"`` costs less, and no difference could be told where the main task is one
+    question; with ten classes and 40% wrong labels it finds fewer of them (MultiMNIST: accuracy
+    0.011 ± 0.008 lower, 10 seeds).
+
     Source: Equipoise; after SLGrad (arXiv 2306.04519), and the gate that Du et al. put on whole
     tasks (arXiv 1812.02224).
 
