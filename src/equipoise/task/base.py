@@ -78,7 +78,7 @@ class TaskWeighting(Weighting):
         elif mask is not None:
             counts = mask if counts is None else torch.where(mask, counts, 0)
         if counts is not None:
-            values = torch.where(counts > 0, values, 0)
+            values = torch.where(counts > 0, values, zero)
         if self.nonfinite == "raise":
             self._raise_nonfinite(values.detach())
         dtypes = values.dtype, zero.dtype
