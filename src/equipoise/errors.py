@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+__all__ = ["UserError", "near_match", "positive"]
+
 
 class UserError(ValueError):
     """One sentence that says what was wrong, with which file, column, task or option; what to do.

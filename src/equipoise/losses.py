@@ -12,6 +12,16 @@ from torch import Tensor, nn
 
 from equipoise.errors import near_match
 
+__all__ = [
+    "LossFunction",
+    "Losses",
+    "Mask",
+    "loss_function",
+    "present",
+    "task_losses",
+    "task_names",
+]
+
 Losses: TypeAlias = Tensor | Mapping[str, Tensor | None]
 Mask: TypeAlias = Tensor | Mapping[str, Tensor]
 LossFunction: TypeAlias = Callable[[nn.Module, Any], tuple[Tensor, Tensor | None]]

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from equipoise.state import Stateful
 
+__all__ = ["Moments"]
+
 Start: TypeAlias = Literal["plain", "first", "zero"]
 
 

@@ -8,6 +8,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+__all__ = ["Stateful"]
+
 Default: TypeAlias = Tensor | float | list[Tensor] | None
 
 

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from equipoise.directional import Engine, RandomState, Shared, derived
 from equipoise.losses import LossFunction, task_losses
 
+__all__ = ["Step"]
+
 
 class Step:
     """One training step, computed once and only as far as a weighting asks.

@@ -19,6 +19,8 @@ from equipoise.step import Step
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+__all__ = ["Needs", "Weighting"]
+
 Nonfinite = Literal["propagate", "raise"]
 
 

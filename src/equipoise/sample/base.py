@@ -27,6 +27,8 @@ from equipoise.processes import gathered, processes, summed
 from equipoise.step import Step
 from equipoise.weighting import Needs, Weighting
 
+__all__ = ["BatchWeighting", "SampleWeighting", "normalised", "task_means"]
+
 SHARED = ("border", "all")
 
 

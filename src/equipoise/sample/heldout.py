@@ -16,6 +16,8 @@ from equipoise.sample.base import SampleWeighting
 from equipoise.step import Step
 from equipoise.weighting import Needs
 
+__all__ = ["HeldOutWeighting"]
+
 Objective = Callable[[nn.Module, Any], Tensor]
 
 

@@ -14,6 +14,14 @@ from equipoise.processes import processes, whole_batch
 from equipoise.step import Step
 from equipoise.weighting import Needs, Nonfinite, Weighting
 
+__all__ = [
+    "GradientWeighting",
+    "LossWeighting",
+    "SharedWeighting",
+    "TaskWeighting",
+    "inverse_weights",
+]
+
 LARGEST_SQUARE = 8e37
 """Of what is taken in, so that squares of differences are float32 numbers too."""
 
