@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 TESTS := $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo test portable check bench install
+.PHONY: demo test conformance portable check bench install
 
 install: $(INSTALLED)
 
@@ -20,6 +20,9 @@ demo: $(INSTALLED)
 
 test: check
 	$(TESTS)
+
+conformance: $(INSTALLED)
+	$(TESTS) tests/test_conformance.py
 
 # The kernels that other machines have, and sums in another order: `make test` is one thread of this
 # machine's own.

@@ -4,7 +4,8 @@ from equipoise import sample, task
 from equipoise.directional import alignments, check
 from equipoise.losses import present, task_losses
 from equipoise.sample import *  # noqa: F403
-from equipoise.sample.base import BatchWeighting, SampleWeighting
+from equipoise.sample.base import SampleWeighting
+from equipoise.sample.batch import BatchWeighting
 from equipoise.sample.heldout import HeldOutWeighting
 from equipoise.step import Step
 from equipoise.task import *  # noqa: F403

@@ -103,13 +103,14 @@ def task_losses(losses: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Ten
     """
     if losses.ndim != 2:
         raise ValueError(f"losses must be (samples, tasks), found shape {tuple(losses.shape)}")
-    if mask is None:
-        mask = torch.ones_like(losses, dtype=torch.bool)
-    else:
-        _check_mask(mask, losses.shape)
-        _look_behind(losses, mask)
-    counts = mask.sum(0)
     dtype = torch.promote_types(losses.dtype, torch.float32)
+    samples, tasks = losses.shape
+    if mask is None:
+        counts = torch.full((tasks,), samples, device=losses.device)
+        return losses.sum(0, dtype=dtype) / max(samples, 1), counts
+    _check_mask(mask, losses.shape)
+    _look_behind(losses, mask)
+    counts = mask.sum(0)
     sums = torch.where(mask, losses, 0).sum(0, dtype=dtype)
     return sums / counts.clamp(min=1), counts
 
@@ -140,7 +141,7 @@ def read_losses(
         TypeError, ValueError: if something is not as above.
     """
     there = None
-    if not isinstance(losses, Tensor) and isinstance(losses, Mapping):
+    if not isinstance(losses, Tensor) and isinstance(losses, Mapping):  # the latter alone is slow
         names = tasks or tuple(losses)
         if isinstance(mask, Mapping):
             _check_keys(mask, names)

@@ -63,15 +63,19 @@ class Moments(Stateful):
         """``(size,)``, floating."""
         return self.last - self.above
 
-    def update(self, losses: Tensor, counts: Tensor) -> None:
+    def update(self, losses: Tensor, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Take in the losses of one step.
 
         Args:
             losses: ``(size,)``, finite, of the dtype of the state.
             counts: labels behind each, ``(size,)``; nothing changes where it is 0.
+
+        Returns:
+            ``last``, ``variance`` and ``updates``, which the next call overwrites.
         """
         state = self._state
-        last, above, updates = state["last"], state["above"], state["updates"]
+        last, above = state["last"], state["above"]
+        variance, updates = state["variance"], state["updates"]
         taken = counts.sign()
         updates.add_(taken)
         gain = self._gain(taken, updates)
@@ -79,7 +83,8 @@ class Moments(Stateful):
         last.add_(difference)
         difference.add_(above)
         torch.addcmul(difference, gain, difference, value=-1, out=above)
-        state["variance"].lerp_(difference.mul_(above), gain)
+        variance.lerp_(difference.mul_(above), gain)
+        return last, variance, updates
 
     def _gain(self, taken: Tensor, updates: Tensor) -> Tensor:
         """:math:`1 - \beta_t` where a value was taken, else 0."""

@@ -118,24 +118,14 @@ class Stateful(nn.Module):
             for index, each in enumerate(getattr(self, name)):
                 destination[f"{prefix}{name}.{index}"] = each if keep_vars else each.detach()
 
-    def _load_from_state_dict(
-        self,
-        state_dict: Mapping[str, Any],
-        prefix: str,
-        local_metadata: Mapping[str, Any],
-        strict: bool,
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_msgs: list[str],
-    ) -> None:
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         own = dict(state_dict)
         for name in self._lists:
             found: list[Tensor] = []
             while (key := f"{prefix}{name}.{len(found)}") in own:
                 found.append(own.pop(key).detach().to(self._zero.device, copy=True))
             setattr(self, name, found)
-        lists = (missing_keys, unexpected_keys, error_msgs)
-        super()._load_from_state_dict(own, prefix, local_metadata, strict, *lists)
+        super()._load_from_state_dict(own, prefix, *args)
 
 
 def keeping_precision(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:

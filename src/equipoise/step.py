@@ -92,14 +92,7 @@ class Step:
         self.sample_losses = losses, mask
         return derivatives
 
-    def derivatives(
-        self,
-        direction: Sequence[Tensor],
-        shared: Shared,
-        *,
-        engine: Engine | Literal["auto"] = "forward",
-        check: bool = True,
-    ) -> Tensor:
+    def derivatives(self, direction: Sequence[Tensor], shared: Shared, **options: Any) -> Tensor:
         """Derivatives ``(tasks,)`` of the task losses: means of :meth:`sample_derivatives`."""
-        derivatives = self.sample_derivatives(direction, shared, engine=engine, check=check)
+        derivatives = self.sample_derivatives(direction, shared, **options)
         return task_losses(derivatives, self.sample_losses[1])[0]

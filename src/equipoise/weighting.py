@@ -6,7 +6,7 @@ import inspect
 import json
 from collections.abc import Iterable, Mapping
 from enum import Flag, auto
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["Needs", "Weighting"]
-
-Nonfinite = Literal["propagate", "raise"]
 
 
 class Needs(Flag):
@@ -90,13 +88,9 @@ class Weighting(Stateful):
         tasks: int | Iterable[str] | None,
         *,
         shared: Shared | None = None,
-        nonfinite: Nonfinite = "propagate",
     ) -> None:
         self.tasks: tuple[str, ...] = () if tasks is None else task_names(tasks)
         super().__init__(len(self.tasks) or None)
-        if nonfinite not in ("propagate", "raise"):
-            raise ValueError(f"nonfinite must be 'propagate' or 'raise', found {nonfinite!r}")
-        self.nonfinite = nonfinite
         # In a tuple, or parameters of the model would be saved and moved with the weighting.
         self._shared = None if shared is None else tuple(parameters_of(shared))
         self._numbers: dict[str, int | None] = {}
@@ -201,14 +195,8 @@ class Weighting(Stateful):
         """What the state of another weighting differs in."""
         return {"method": type(self).__name__, "tasks": list(self.tasks)}
 
-    def _load_from_state_dict(
-        self,
-        state_dict: Mapping[str, Any],
-        prefix: str,
-        local_metadata: Mapping[str, Any],
-        strict: bool,
-        *lists: list[str],
-    ) -> None:
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
+        _, strict, *_ = args
         # PyTorch loads what fits and complains then: what is to be refused would be half loaded.
         given = state_dict.get(f"{prefix}_extra_state")
         if given is not None:
@@ -217,7 +205,7 @@ class Weighting(Stateful):
         if strict:
             self._check_names(state_dict, prefix)
         make_room(self, state_dict, prefix)
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, *lists)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _refuse_others(self, saved: Mapping[str, Any]) -> None:
         own = self._identity()
@@ -241,13 +229,6 @@ class Weighting(Stateful):
             raise ValueError(
                 f"this is no state of {type(self).__name__}: it lacks {sorted(wanted - given)} and "
                 f"has {sorted(given - wanted)} too much"
-            )
-
-    def _raise_nonfinite(self, losses: Tensor) -> None:
-        bad = [(name, loss) for name, loss in by_task(losses, self.tasks).items() if loss - loss]
-        if bad:
-            raise FloatingPointError(
-                "not finite: " + ", ".join(f"loss of task {name!r} is {loss}" for name, loss in bad)
             )
 
 

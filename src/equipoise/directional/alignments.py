@@ -53,7 +53,7 @@ def alignments(
         engine: see above.
         check: look first whether the engine serves this model, as
             :func:`~equipoise.directional.engine_for` does, and refuse derivatives that are all 0
-            though there are labels. For the first step: it costs as much as two, and reads from
+            though there are labels. For the first step: it costs as much as six, and reads from
             the device.
         update_buffers: ``False`` leaves the buffers of ``model`` as they are: for a second pass
             over a batch.

@@ -97,7 +97,7 @@ def check(
     reference = _reference(computation, batch, parameters, direction, samples)
 
     def plain() -> None:
-        trial.gradients(*computation.call(batch, computation.copied_buffers()))
+        trial.gradients(*trial.plain_pass())
 
     step = _seconds(plain, model)
 

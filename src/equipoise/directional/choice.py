@@ -31,13 +31,13 @@ def engine_for(
 ) -> Engine:
     """The engine that serves a model, after a look whether it does.
 
-    Its derivatives along a random direction have to agree with an ordinary backward pass, and there
+    Its derivatives along random directions have to agree with an ordinary backward pass, and there
     has to be a way back through its losses. ``"auto"`` takes the first that does, of ``"forward"``,
     ``"reverse"`` and ``"difference"``, and warns of what is wrong with those before. For sharded
     parameters it is ``"difference"``, which moves all there are, without a look.
 
-    It costs two training steps for each engine that is tried, and leaves the model, its buffers and
-    gradients and the random state as they were.
+    It costs about six training steps for each engine that is tried, and leaves the model, its
+    buffers and gradients and the random state as they were.
 
     The arguments are those of :func:`~equipoise.directional.alignments`.
 

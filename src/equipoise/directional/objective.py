@@ -99,7 +99,8 @@ def _share(value: Tensor, count: Tensor) -> Tensor | float:
     """What the objective of this process counts for; together they count as many as there are."""
     if processes() == 1:
         return 1.0
-    count = torch.as_tensor(count, dtype=torch.float32, device=value.device)
+    dtype = torch.promote_types(value.dtype, torch.float32)
+    count = torch.as_tensor(count, dtype=dtype, device=value.device)
     total = summed(count)
     return processes() * count / torch.where(total > 0, total, 1)
 

@@ -41,11 +41,8 @@ class Trial:
         self.model = model
         self.batch = batch
         self.parameters = parameters
-        self._computation = computation = Computation(losses, model)
-        # Uncompiled: what is compiled may give its buffers away on the way back.
-        eager = torch.compiler.set_stance("force_eager")
-        with torch.enable_grad(), random_state_kept(model), eager:
-            values, mask = computation.call(batch, computation.copied_buffers())
+        self._computation = Computation(losses, model)
+        values, mask = self.plain_pass()
         if not values.requires_grad or not any(
             gradient is not None for gradient in self.gradients(values, mask)
         ):
@@ -53,6 +50,15 @@ class Trial:
                 "no loss depends on a shared parameter: are these the right parameters, and is "
                 "nothing on the way detached or under no_grad()?"
             )
+
+    def plain_pass(self) -> tuple[Tensor, Tensor | None]:
+        """Losses and mask. Uncompiled: what is compiled may give buffers away on the way back."""
+        eager = torch.compiler.set_stance("force_eager")
+        with torch.enable_grad(), random_state_kept(self.model), eager:
+            found: tuple[Tensor, Tensor | None] = self._computation.call(
+                self.batch, self._computation.copied_buffers()
+            )
+        return found
 
     def verify(self, engine: Engine) -> None:
         """Compare the derivatives of all losses together along random directions.

@@ -15,19 +15,18 @@ from equipoise.directional import (
     Shared,
     border_parameters,
     engine_for,
-    objective_gradient,
     random_state_kept,
     shared_parameters,
     unwrapped,
 )
 from equipoise.errors import near_match
-from equipoise.gradients import with_parts
 from equipoise.losses import LossFunction, loss_function, task_losses, task_names
 from equipoise.processes import gathered, processes, summed
+from equipoise.scalars import with_parts
 from equipoise.step import Step
-from equipoise.weighting import Needs, Weighting
+from equipoise.weighting import Weighting
 
-__all__ = ["BatchWeighting", "SampleWeighting", "normalised", "task_means"]
+__all__ = ["SampleWeighting", "normalised", "task_means"]
 
 SHARED = ("border", "all")
 
@@ -51,8 +50,9 @@ class SampleWeighting(Weighting):
     takes, is right.
 
     Model and losses are not part of the state. A method subclasses
-    :class:`~equipoise.sample.heldout.HeldOutWeighting` or :class:`BatchWeighting`, by where its
-    direction comes from, and says in :meth:`weigh_samples` how weights follow from alignments.
+    :class:`~equipoise.sample.heldout.HeldOutWeighting` or
+    :class:`~equipoise.sample.batch.BatchWeighting`, by where its direction comes from, and says in
+    :meth:`weigh_samples` how weights follow from alignments.
 
     Args:
         losses: ``losses(model, batch)`` gives the loss of each sample: a tensor
@@ -210,14 +210,12 @@ class SampleWeighting(Weighting):
         self, alignments: Tensor | None, mask: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Weights and uniform ones of this process's samples, and the sums of all by task."""
-        everyones, own = gathered(mask)
-        uniform = uniform_weights(everyones, self._zero.dtype)
-        if alignments is None:
-            self._alignments = torch.zeros_like(uniform[own])
-            return uniform[own], uniform[own], uniform.sum(0)
-        alignments = torch.where(mask, alignments.to(self._zero.dtype), 0)
-        self._alignments = alignments
-        weights = self.weigh_samples(gathered(alignments)[0], uniform)
+        labels = mask.to(self._zero.dtype)
+        known = torch.zeros_like(labels) if alignments is None else alignments.to(labels)
+        self._alignments = torch.where(mask, known, 0)
+        rows, own = gathered(torch.stack([self._alignments, labels], 1))
+        uniform = uniform_weights(rows[:, 1])
+        weights = uniform if alignments is None else self.weigh_samples(rows[:, 0], uniform)
         return weights[own], uniform[own], weights.sum(0)
 
     def _total(self, weights: Tensor, uniform: Tensor, losses: Tensor) -> Tensor:
@@ -350,33 +348,6 @@ class SampleWeighting(Weighting):
         super()._refuse_others(saved)
 
 
-class BatchWeighting(SampleWeighting):
-    """A weighting by alignment with the gradient of the main task on the training batch itself."""
-
-    needs = Needs.LOSSES | Needs.DERIVATIVES | Needs.MAIN
-    passes = "main task forward and backward, the forward pass in forward mode"
-
-    def forward(self, batch: Any) -> Tensor:
-        """The weighted sum of the losses of a batch; in training mode weights are derived first.
-
-        Runs the forward pass itself, once for BatchNorm; the main task's gradient is of a pass with
-        dropout of its own.
-
-        Args:
-            batch: whatever ``losses`` takes.
-
-        Returns:
-            A scalar to call ``backward()`` on, float32 for losses of lower precision.
-
-        Raises:
-            TypeError, ValueError: if something is not as said, or no derivative arrives.
-        """
-        return self.weigh(self._step(batch))
-
-    def _direction(self, step: Step, parameters: list[Tensor]) -> list[Tensor]:
-        return objective_gradient(self._main_loss(step), step.model, step.batch, parameters)
-
-
 def task_means(values: Tensor, uniform: Tensor) -> Tensor:
     """Mean of each task's values over its labels, ``(tasks,)``; 0 if it has none."""
     return (uniform * values).sum(0)
@@ -393,9 +364,9 @@ def with_mask(losses: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     return losses, torch.ones_like(losses, dtype=torch.bool) if mask is None else mask
 
 
-def uniform_weights(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """The weights whose weighted sum is the sum over the tasks of their mean losses."""
-    return mask.to(dtype) / mask.sum(0).clamp(min=1)
+def uniform_weights(labels: Tensor) -> Tensor:
+    """Of labels, 1 or 0, the weights whose weighted sum is the sum of the tasks' mean losses."""
+    return labels / labels.sum(0).clamp(min=1)
 
 
 def _names_of(

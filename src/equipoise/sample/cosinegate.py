@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from equipoise.directional import Engine, Shared, gradient_norms
-from equipoise.sample.base import BatchWeighting, task_means
+from equipoise.sample.base import task_means
+from equipoise.sample.batch import BatchWeighting
 from equipoise.step import Step
 
 
@@ -20,7 +21,8 @@ class CosineGate(BatchWeighting):
 
     and :math:`W_k / B_k` for each of the :math:`B_k` samples of a task. The gradients are those of
     the training batch, over the shared parameters, and these alone are gated: the head of a task
-    learns its own loss always. No held-out batch is needed.
+    learns its own loss always. No held-out batch is needed. Where a batch has no label of the main
+    task, no gradient agrees with it.
 
     Source: Du, Czarnecki, Jayakumar, Farajtabar, Pascanu and Lakshminarayanan, 2018,
     arXiv 1812.02224.

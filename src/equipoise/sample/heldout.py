@@ -104,8 +104,10 @@ class HeldOutWeighting(SampleWeighting):
             objective, step.model, step.held_out, parameters, moved=self._moved(step)
         )
         direction = [-part for part in gradient] if self.maximize else gradient
-        self._kept = self._unless_unlabelled(direction, summed(objective.count))
-        return self._kept
+        if self._objective is None:
+            direction = self._unless_unlabelled(direction, summed(objective.count))
+        self._kept = direction
+        return direction
 
     def _unless_unlabelled(self, direction: list[Tensor], count: Tensor) -> list[Tensor]:
         """The direction; or the last one, where no label was behind it."""

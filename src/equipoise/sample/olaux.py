@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from equipoise.directional import Engine, Shared
 from equipoise.errors import positive
-from equipoise.sample.base import BatchWeighting, task_means
+from equipoise.sample.base import task_means
+from equipoise.sample.batch import BatchWeighting
 
 
 class OLAUX(BatchWeighting):

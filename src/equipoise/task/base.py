@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
 from equipoise.directional import Shared, gradient_norms, parameters_of_graph
-from equipoise.losses import Losses, Mask, read_losses, task_losses
+from equipoise.losses import Losses, Mask, by_task, read_losses, task_losses
 from equipoise.processes import processes, whole_batch
 from equipoise.step import Step
-from equipoise.weighting import Needs, Nonfinite, Weighting
+from equipoise.weighting import Needs, Weighting
 
 __all__ = [
     "GradientWeighting",
+    "Initial",
     "LossWeighting",
+    "Nonfinite",
     "SharedWeighting",
     "TaskWeighting",
     "inverse_weights",
@@ -25,6 +27,7 @@ __all__ = [
 LARGEST_SQUARE = 8e37
 """Of what is taken in, so that squares of differences are float32 numbers too."""
 
+Nonfinite: TypeAlias = Literal["propagate", "raise"]
 Initial: TypeAlias = Sequence[float] | Mapping[str, float] | Tensor
 
 
@@ -56,7 +59,10 @@ class TaskWeighting(Weighting):
         shared: Shared | None = None,
         nonfinite: Nonfinite = "propagate",
     ) -> None:
-        super().__init__(tasks, shared=shared, nonfinite=nonfinite)
+        super().__init__(tasks, shared=shared)
+        if nonfinite not in ("propagate", "raise"):
+            raise ValueError(f"nonfinite must be 'propagate' or 'raise', found {nonfinite!r}")
+        self.nonfinite = nonfinite
         weights = initial_weights(initial, self.tasks)
         self.add_state("initial", weights, persistent=False)
         self.add_state("_task_weights", weights)
@@ -88,7 +94,7 @@ class TaskWeighting(Weighting):
         if counts is not None:
             values = torch.where(counts > 0, values, zero)
         if self.nonfinite == "raise":
-            self._raise_nonfinite(values.detach())
+            _raise_nonfinite(by_task(values.detach(), self.tasks))
         dtypes = values.dtype, zero.dtype
         if dtypes != self._dtypes:
             self._dtypes = dtypes
@@ -103,6 +109,13 @@ class TaskWeighting(Weighting):
         if not isinstance(counts, Tensor) or counts.shape != (len(self.tasks),):
             found = tuple(counts.shape) if isinstance(counts, Tensor) else counts
             raise ValueError(f"counts must be a tensor ({len(self.tasks)},), found {found}")
+
+    @staticmethod
+    def _of(step: Step) -> tuple[Tensor, Tensor | None]:
+        """A step's losses; and their counts, where labels are missing or processes many."""
+        samples, mask = step.sample_losses
+        complete = mask is None and len(samples) > 0 and processes() == 1
+        return step.losses, None if complete else step.counts
 
     def _gathered(self, values: Tensor, counts: Tensor | None) -> tuple[Tensor, Tensor]:
         """Of all processes, detached and in the precision of the state: usable losses and counts.
@@ -170,7 +183,7 @@ class LossWeighting(TaskWeighting):
 
     def weigh(self, step: Step) -> Tensor:
         """The scalar for a :class:`~equipoise.Step`."""
-        total: Tensor = self(step.losses, step.counts)
+        total: Tensor = self(*self._of(step))
         return total
 
     def update(self, losses: Tensor, counts: Tensor) -> Tensor:
@@ -247,7 +260,7 @@ class GradientWeighting(SharedWeighting):
 
     def weigh(self, step: Step) -> Tensor:
         """The scalar for a :class:`~equipoise.Step`."""
-        total: Tensor = self(step.losses, step.counts)
+        total: Tensor = self(*self._of(step))
         return total
 
     def update(self, losses: Tensor, counts: Tensor, norms: Tensor) -> Tensor:
@@ -267,6 +280,14 @@ def inverse_weights(inverse: Tensor, measured: Tensor, initial: Tensor) -> Tenso
     counted = measured.to(initial.dtype)
     share = counted.dot(initial) / counted.dot(inverse)
     return torch.where(measured, share * inverse, initial)
+
+
+def _raise_nonfinite(losses: Mapping[str, float]) -> None:
+    bad = [(name, loss) for name, loss in losses.items() if loss - loss]
+    if bad:
+        raise FloatingPointError(
+            "not finite: " + ", ".join(f"loss of task {name!r} is {loss}" for name, loss in bad)
+        )
 
 
 def _per_sample(losses: Any) -> bool:

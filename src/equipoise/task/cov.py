@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from equipoise.moments import Moments
-from equipoise.task.base import Initial, LossWeighting, inverse_weights
-from equipoise.weighting import Nonfinite
+from equipoise.task.base import Initial, LossWeighting, Nonfinite, inverse_weights
 
 _WHOLE_HISTORY = math.nextafter(1.0, 0.0)
 _EPSILON = 1e-8

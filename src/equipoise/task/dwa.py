@@ -10,8 +10,7 @@ from torch import Tensor
 
 from equipoise.errors import positive
 from equipoise.moments import Moments, Start
-from equipoise.task.base import Initial, LossWeighting
-from equipoise.weighting import Nonfinite
+from equipoise.task.base import Initial, LossWeighting, Nonfinite
 
 STARTS: dict[str, Start] = {"reference": "first", "plain": "plain"}
 
@@ -62,7 +61,7 @@ class DWA(LossWeighting):
         self.add_state("rates", 1.0)
 
     def update(self, losses: Tensor, counts: Tensor) -> Tensor:
-        previous = self.averages.mean.clone()
+        previous = self.averages.mean
         self.averages.update(losses, counts)
         rates = self.averages.mean / previous
         falling = (counts > 0) & (self.averages.updates > 1) & rates.isfinite()

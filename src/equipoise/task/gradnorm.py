@@ -10,8 +10,7 @@ from torch import Tensor
 
 from equipoise.directional import Shared
 from equipoise.errors import positive
-from equipoise.task.base import GradientWeighting, Initial
-from equipoise.weighting import Nonfinite
+from equipoise.task.base import GradientWeighting, Initial, Nonfinite
 
 _BETAS, _EPSILON, _LOWEST = (0.9, 0.999), 1e-8, 1e-3
 

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from equipoise.directional import Shared
-from equipoise.task.base import GradientWeighting, Initial, inverse_weights
-from equipoise.weighting import Nonfinite
+from equipoise.task.base import GradientWeighting, Initial, Nonfinite, inverse_weights
 
 
 class InverseGradientNorm(GradientWeighting):

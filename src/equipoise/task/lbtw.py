@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from equipoise.errors import positive
-from equipoise.task.base import Initial, LossWeighting, inverse_weights
-from equipoise.weighting import Nonfinite
+from equipoise.task.base import Initial, LossWeighting, Nonfinite, inverse_weights
 
 
 class LBTW(LossWeighting):

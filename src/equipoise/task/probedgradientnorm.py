@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from equipoise.directional import Shared, random_direction
 from equipoise.losses import LossFunction, loss_function
 from equipoise.step import Step
-from equipoise.task.base import Initial, SharedWeighting, inverse_weights
-from equipoise.weighting import Needs, Nonfinite
+from equipoise.task.base import Initial, Nonfinite, SharedWeighting, inverse_weights
+from equipoise.weighting import Needs
 
 
 class ProbedGradientNorm(SharedWeighting):
@@ -92,6 +92,7 @@ class ProbedGradientNorm(SharedWeighting):
         self.beta = beta
         self.probes = probes
         self.every = every
+        self._checked = False
         # Numbers of the host, which draws by them: tensors would have to be read at every step.
         self.add_number("steps", 0)
         self.add_number("seed", seed, resets=False)
@@ -127,7 +128,7 @@ class ProbedGradientNorm(SharedWeighting):
             self._shared_by(step.losses, step.counts)
         # Before the losses: the pass gives both.
         derivatives = self._probe(step) if probing and self._shared else None
-        losses, counts = self._read(step.losses, step.counts, None)
+        losses, counts = self._read(*self._of(step), None)
         self.steps += self.training
         if derivatives is None:
             return self._weighted(losses)
@@ -137,15 +138,13 @@ class ProbedGradientNorm(SharedWeighting):
     def _probe(self, step: Step) -> Tensor:
         """Derivatives of the task losses along random directions, ``(probes, tasks)``."""
         assert self._shared is not None
-        keys = ((self.seed, self.steps, probe) for probe in range(self.probes))
-        # Whether they are all lost is looked at once: it reads from the device.
-        check = self.steps == 0
-        return torch.stack(
-            [
-                step.derivatives(random_direction(self._shared, *key), self._shared, check=check)
-                for key in keys
-            ]
-        )
+        found = []
+        for probe in range(self.probes):
+            direction = random_direction(self._shared, self.seed, self.steps, probe)
+            # Once: it costs steps, and reads from the device.
+            found.append(step.derivatives(direction, self._shared, check=not self._checked))
+            self._checked = True
+        return torch.stack(found)
 
     def _averaged(self, rows: Tensor, counts: Tensor) -> Tensor:
         """New weights ``(tasks,)`` from losses and derivatives ``(1 + probes, tasks)``."""

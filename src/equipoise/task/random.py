@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from equipoise.draws import WORD, normal
-from equipoise.task.base import Initial, LossWeighting
-from equipoise.weighting import Nonfinite
+from equipoise.task.base import Initial, LossWeighting, Nonfinite
 
 
 class Random(LossWeighting):

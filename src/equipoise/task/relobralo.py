@@ -10,8 +10,7 @@ from torch import Tensor
 
 from equipoise.draws import WORD, uniform
 from equipoise.errors import positive
-from equipoise.task.base import Initial, LossWeighting, inverse_weights
-from equipoise.weighting import Nonfinite
+from equipoise.task.base import Initial, LossWeighting, Nonfinite, inverse_weights
 
 
 class ReLoBRaLo(LossWeighting):

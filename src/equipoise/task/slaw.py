@@ -10,8 +10,7 @@ from torch import Tensor
 
 from equipoise.errors import positive
 from equipoise.moments import Moments, Start
-from equipoise.task.base import Initial, LossWeighting, inverse_weights
-from equipoise.weighting import Nonfinite
+from equipoise.task.base import Initial, LossWeighting, Nonfinite, inverse_weights
 
 _RELATIVE_FLOOR = 1e-5
 STARTS: dict[str, Start] = {"reference": "plain", "paper": "zero"}
@@ -85,14 +84,12 @@ class SLAW(LossWeighting):
         self.moments = Moments(len(self.tasks), beta, start=STARTS[averaging])
 
     def update(self, losses: Tensor, counts: Tensor) -> Tensor:
-        moments = self.moments
-        moments.update(losses, counts)
-        last, variance = moments._state["last"], moments._state["variance"]
+        last, variance, updates = self.moments.update(losses, counts)
         measured = torch.addcmul(variance, last, last, value=-(self.resolution**2)) > 0
         if self.warmup > 1 or self.averaging == "paper":
-            measured &= moments.updates > self.warmup  # else the first variance is 0 anyway
+            measured &= updates > self.warmup  # else the first variance is 0 anyway
         if self.floor == "relative":
-            variance = variance.maximum((_RELATIVE_FLOOR * moments.mean).square())
+            variance = variance.maximum((_RELATIVE_FLOOR * self.moments.mean).square())
         inverse = variance.clamp(min=self._lowest).rsqrt_()
         weights = inverse_weights(inverse, measured, self._state["initial"])
         return weights if self.bounds is None else _bounded(weights, *self.bounds)

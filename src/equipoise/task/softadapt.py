@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from equipoise.moments import Moments
-from equipoise.task.base import Initial, LossWeighting, inverse_weights
-from equipoise.weighting import Nonfinite
+from equipoise.task.base import Initial, LossWeighting, Nonfinite, inverse_weights
 
 
 class SoftAdapt(LossWeighting):
@@ -70,7 +69,7 @@ class SoftAdapt(LossWeighting):
         self.add_state("rates", 0.0)
 
     def update(self, losses: Tensor, counts: Tensor) -> Tensor:
-        previous = self.averages.mean.clone()
+        previous = self.averages.mean
         self.averages.update(losses, counts)
         average, known = self.averages.mean, self.averages.updates > 1
         self.rates.copy_(torch.where((counts > 0) & known, average - previous, self.rates))

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from equipoise.losses import Losses, Mask
-from equipoise.task.base import Initial, LossWeighting, initial_weights
-from equipoise.weighting import Needs, Nonfinite
+from equipoise.task.base import Initial, LossWeighting, Nonfinite, initial_weights
+from equipoise.weighting import Needs
 
 
 class Uncertainty(LossWeighting):

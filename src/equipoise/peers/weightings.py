@@ -1,155 +1,29 @@
-"""TorchJD's methods as weightings of ours: the extra ``baselines``.
-
-What TorchJD exports is discovered, so a new release brings its methods along. State is TorchJD's
-own: of buffers made at first use, FAMO's optimizer and NashMTL's last solution, ``state_dict()``
-holds what TorchJD puts there, so that a run of such a method cannot be resumed exactly. Of several
-processes each aggregates its own gradients.
-"""
+"""What runs a scalarizer or an aggregator of TorchJD's as a weighting of ours."""
 
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
-from importlib.metadata import version
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torchjd import Stateful, aggregation, scalarization
-from torchjd.aggregation import Aggregator, GramianWeightedAggregator, WeightedAggregator, Weighting
-from torchjd.autojac import jac, jac_to_grad
-from torchjd.scalarization import Scalarizer
+from torchjd import Stateful
+from torchjd.aggregation import Weighting
 
 from equipoise import task
 from equipoise.directional import Computation, Shared, random_state_kept
 from equipoise.errors import UserError
-from equipoise.gradients import with_gradients
 from equipoise.losses import LossFunction, loss_function, task_losses
+from equipoise.peers.arguments import ARGUMENTS, LEFT_OUT, PREFIX
+from equipoise.peers.jacobians import aggregated, jacobians_of
+from equipoise.scalars import with_gradients
 from equipoise.state import keeping_precision
 from equipoise.step import Step
 from equipoise.task.base import SharedWeighting, TaskWeighting
 from equipoise.weighting import Needs, decoded
 from equipoise.weighting import Weighting as Weighting_
-
-PREFIX = "torchjd/"
-
-ARGUMENTS: dict[str, Callable[[int], dict[str, Any]]] = {
-    "CAGrad": lambda n: {"c": 0.5},
-    "Constant": lambda n: {"weights": torch.ones(n)},
-    "COSMOS": lambda n: {"lambda_": 1.0, "weights": torch.full((n,), 1 / n)},
-    "FairGrad": lambda n: {"alpha": 1.0},
-    "FAMO": lambda n: {"shape": n},
-    "IMTLL": lambda n: {"shape": n},
-    "Krum": lambda n: {"n_byzantine": 0},
-    "NashMTL": lambda n: {"n_tasks": n},
-    "PBI": lambda n: {"theta": 5.0, "weights": torch.full((n,), 1 / n)},
-    "STCH": lambda n: {"mu": 0.1},
-    "TrimmedMean": lambda n: {"trim_number": min(1, (n - 1) // 2)},
-    "UW": lambda n: {"shape": n},
-}
-"""What a constructor needs for ``n`` tasks, where it has no default."""
-
-LEFT_OUT = {
-    "CRMOGM": "it smooths the weights of another method",
-    "DWA": "it has to be told when an epoch ends; dwa has not",
-    "MoDo": "it needs the gradients of two batches a step",
-    "SDMGrad": "it needs the gradients of two batches a step",
-}
-"""What cannot be compared, and why."""
-
-BASES = (Scalarizer, Aggregator, WeightedAggregator, GramianWeightedAggregator, Weighting)
-
-
-@cache
-def peers() -> dict[str, type[TorchJD]]:
-    """All methods that TorchJD exports, by our names, those that cannot be compared too.
-
-    An aggregator with the name of a scalarizer (``Mean``, …) is not listed: what it does needs no
-    Jacobian.
-    """
-    found: dict[str, type[TorchJD]] = {}
-    for module, base in (
-        (scalarization, Scalarizer),
-        (aggregation, Aggregator),
-        (aggregation, Weighting),
-    ):
-        for exported in sorted(module.__all__, key=str.lower):
-            kind = getattr(module, exported)
-            if isinstance(kind, type) and issubclass(kind, base) and kind not in BASES:
-                own = exported.removesuffix("Weighting")
-                found.setdefault(PREFIX + own, weighting_of(own, kind))
-    return found
-
-
-def __getattr__(name: str) -> type[TorchJD]:
-    """The methods are attributes of this module, so that they can be imported and pickled."""
-    if PREFIX + name in peers():
-        return peers()[PREFIX + name]
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def weighting_of(own: str, kind: type[nn.Module]) -> type[TorchJD]:
-    """A class of weightings that runs a class of TorchJD's, named as that is there."""
-    base: type[TorchJD] = Scalarized
-    if issubclass(kind, Aggregator):
-        base = Aggregated
-    elif hasattr(kind, "update"):
-        base = Updated
-    docstring = inspect.getdoc(kind) or ""
-    papers = re.findall(r"<(\S+)>`_", " ".join(docstring.split("\n\n")[0].split()))
-    return type(
-        own,
-        (base,),
-        {
-            "__doc__": _described(docstring),
-            "__module__": __name__,
-            "__signature__": _signature(kind),
-            "name": PREFIX + own,
-            "kind": kind,
-            "source": ", ".join([f"TorchJD {version('torchjd')}", *papers[:1]]),
-        },
-    )
-
-
-def _described(docstring: str) -> str:
-    """The first sentence of TorchJD's, and what it says of parameters, in the form of ours."""
-    plain = re.sub(r":\w+:`~?(?:\w+\.)*(\w+)`", r"\1", docstring)
-    plain = re.sub(r"`([^`<]+?)\s<[^`]*>`_", r"\1", plain)
-    first = re.split(r"(?<=\.)\s", " ".join(plain.split("\n\n")[0].split()))[0]
-    parameters = re.findall(
-        r"^:param (\w+): (.*?)(?=\n\S|\n\n|\Z)", plain, re.DOTALL | re.MULTILINE
-    )
-    lines = [f"    {name}: {' '.join(text.split())}" for name, text in parameters]
-    return "\n".join([first, *(["", "Args:", *lines] if lines else [])])
-
-
-def _signature(kind: type[nn.Module]) -> inspect.Signature:
-    """Of our constructor: TorchJD's options, but for what follows from the number of tasks."""
-    try:
-        theirs = inspect.signature(kind, eval_str=True).parameters.values()
-    except NameError:  # an annotation that is there for type checkers only
-        theirs = inspect.signature(kind).parameters.values()
-    make = ARGUMENTS.get(kind.__name__)
-    two, three = ({}, {}) if make is None else (make(2), make(3))
-    given = {name: value for name, value in two.items() if str(value) == str(three[name])}
-    return inspect.Signature(
-        [
-            inspect.Parameter("tasks", inspect.Parameter.POSITIONAL_OR_KEYWORD),
-            inspect.Parameter(
-                "shared", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Shared | None
-            ),
-            *(
-                each.replace(
-                    kind=inspect.Parameter.KEYWORD_ONLY, default=given.get(each.name, each.default)
-                )
-                for each in theirs
-                if each.name in given or each.name not in two
-            ),
-        ]
-    )
 
 
 class TorchJD(SharedWeighting):
@@ -383,46 +257,20 @@ class Aggregated(TorchJD):
         self, weights: Tensor, losses: Tensor, present: Tensor, shared: list[Tensor]
     ) -> list[Tensor]:
         rows = torch.ones_like(present) if isinstance(self.method, Stateful) else present
-        jacobians = _jacobians((weights * losses)[rows], shared)
+        jacobians = jacobians_of((weights * losses)[rows], shared)
         own = torch.ones_like(weights)
         if torch.stack([jacobian.sum() for jacobian in jacobians]).isfinite().all():
             method = self.method
             if not rows.all():
                 method = self.build(int(rows.sum()), self.options)
             with _named(self.name):
-                gradients, found = _jac_to_grad(jacobians, method)
+                gradients, found = aggregated(jacobians, method)
             if found is not None:
                 own[rows] = found.to(own.dtype)
         else:
             gradients = [jacobian.sum(0) for jacobian in jacobians]
         self._keep(torch.where(present, weights * own, weights))
         return gradients
-
-
-def _jacobians(losses: Tensor, shared: list[Tensor]) -> tuple[Tensor, ...]:
-    """Gradients of all losses, one tensor ``(losses, …)`` for each parameter."""
-    if losses.is_cuda:
-        return jac(losses, shared, retain_graph=True)
-    # On a processor the losses at once, TorchJD's default, take as long and more memory.
-    jacobians = tuple(losses.new_zeros(len(losses), *parameter.shape) for parameter in shared)
-    for index in range(len(losses)):
-        gradients = torch.autograd.grad(losses[index], shared, retain_graph=True, allow_unused=True)
-        for jacobian, gradient in zip(jacobians, gradients, strict=True):
-            if gradient is not None:
-                jacobian[index] = gradient
-    return jacobians
-
-
-def _jac_to_grad(jacobians: Iterable[Tensor], method: Any) -> tuple[list[Tensor], Tensor | None]:
-    """TorchJD's own way from Jacobians to gradients and weights, on tensors nobody else sees."""
-    carriers: list[Any] = []
-    for jacobian in jacobians:
-        carrier: Any = torch.empty_like(jacobian[0], requires_grad=True)
-        carrier.jac = jacobian
-        carriers.append(carrier)
-    gramian = isinstance(method, GramianWeightedAggregator)
-    weights = jac_to_grad(carriers, method, optimize_gramian_computation=gramian)
-    return [carrier.grad for carrier in carriers], weights
 
 
 def _text(value: Any) -> Any:
