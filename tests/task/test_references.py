@@ -200,9 +200,8 @@ def test_uncertainty(tasks, initial):
     ("options", "close"),
     [
         ({}, CLOSE),
+        # The method itself is no better conditioned: see the test below.
         ({"alpha": 1.5}, 10 * CLOSE),
-        # Adam's 1 - 0.999**t has three digits less at first, in the reference too, and each step
-        # adds lr times that, which is to be seen at weights near 1e-3.
         ({"lr": 0.1}, 1000 * CLOSE),
         ({"alpha": 1.5, "lr": 0.5}, 1000 * CLOSE),
     ],
@@ -214,6 +213,20 @@ def test_gradnorm(options, close, tasks, initial, monkeypatch):
     alpha, lr = options.get("alpha", 0.12), options.get("lr", 0.025)
     expected = references.gradnorm(losses, norms, asymmetry=alpha, lr=lr, **start)
     assert difference(found, expected) < close
+
+
+def test_the_last_digit_of_its_input_moves_gradnorm_by_more_than_ours_differs():
+    losses, norms, generator = losses_of(10), norms_of(10), np.random.default_rng(0)
+    options = {"asymmetry": 1.5, "lr": 0.5}
+    moved = [
+        each * (1 + np.finfo(float).eps * generator.choice([-1, 0, 1], each.shape))
+        for each in (losses, norms)
+    ]
+    one, other = (
+        references.gradnorm(losses, norms, **options),
+        references.gradnorm(*moved, **options),
+    )
+    assert difference(one, other) > CLOSE
 
 
 def test_gradnorm_is_that_of_the_slaw_authors_while_weights_stay_positive(monkeypatch):
