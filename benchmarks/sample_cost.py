@@ -30,7 +30,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from equipoise import HeldOutWeighting, SLGate, SLGrad, alignments, task_losses
 from equipoise.directional import random_direction
-from equipoise.problems.lenet import LeNet
+from equipoise.problems.images.lenet import LeNet
 from equipoise.problems.memory import free_memory, gigabytes
 
 ROUNDS = 30

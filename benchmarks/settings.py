@@ -14,10 +14,10 @@ from torch import nn
 from equipoise import Step, task
 from equipoise.errors import UserError
 from equipoise.losses import LossFunction, task_names
-from equipoise.problems.fingerprints import BITS
 from equipoise.problems.memory import free_memory, gigabytes
-from equipoise.problems.molecules import Network, binary_losses
-from equipoise.problems.mtregression import mtregression
+from equipoise.problems.molecules.fingerprints import BITS
+from equipoise.problems.molecules.molecules import Network, binary_losses
+from equipoise.problems.synthetic.mtregression import mtregression
 from equipoise.study.memory import jacobians
 from equipoise.study.methods import find_methods
 from equipoise.weighting import Weighting

@@ -1,10 +1,15 @@
 import os
+import sys
+from pathlib import Path
 
 import hypothesis
 import pytest
 import torch
 
 import equipoise.losses
+from equipoise.cli import main
+
+HERE = Path(__file__).parent
 
 torch.set_num_threads(int(os.environ.get("EQUIPOISE_THREADS", "1")))
 hypothesis.settings.register_profile(
@@ -18,3 +23,21 @@ def _seed(monkeypatch):
     torch.manual_seed(0)
     # Or what a test is warned of would depend on those that ran before it.
     monkeypatch.setattr(equipoise.losses, "_looks", equipoise.losses.LOOKS)
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Run a command line in an empty folder; its exit code and what it printed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(HERE)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["equipoise", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        code = stopped.value.code
+        said = capsys.readouterr()
+        text = said.out + said.err + (code if isinstance(code, str) else "")
+        return (1 if isinstance(code, str) else code or 0), text
+
+    return run

@@ -12,7 +12,7 @@ from torchjd.autojac import jac_to_grad, mtl_backward
 from equipoise.errors import UserError
 from equipoise.peers import Aggregated, peers, weighting_of
 from equipoise.step import Step
-from equipoise.study.train import train
+from equipoise.study.loop import train
 from equipoise.task import SLAW, Constant, Uncertainty
 from equipoise.testing import tolerance
 

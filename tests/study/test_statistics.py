@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from equipoise.study.results import History, Run, Study, metrics_table
+from equipoise.study.folder import History, Run, Study, metrics_table
+from equipoise.study.page.tables import results_table
 from equipoise.study.statistics import (
     Interval,
     delta_m,
@@ -17,7 +18,6 @@ from equipoise.study.statistics import (
     to_json,
     verdict,
 )
-from equipoise.study.tables import results_table
 
 NAN = math.nan
 

@@ -8,8 +8,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from equipoise import InverseGradientNorm, ProbedGradientNorm, task_losses
 from equipoise.directional import gradient_norms, random_direction
-from equipoise.problems.mtregression import mtregression
 from equipoise.problems.problem import OVERALL
+from equipoise.problems.synthetic.mtregression import mtregression
 from equipoise.step import Step
 from equipoise.testing import tolerance
 

@@ -5,12 +5,12 @@ from equipoise.problems.problem import OVERALL, Data, Metrics, Problem, Recipe
 __all__ = ["OVERALL", "Data", "Metrics", "Problem", "Recipe"]
 
 BUILT_IN = {
-    "mtregression": "equipoise.problems.mtregression:mtregression",
-    "digits": "equipoise.problems.digits:digits",
-    "toy-noise": "equipoise.problems.toynoise:toynoise",
-    "cifar10": "equipoise.problems.cifar10:cifar10",
-    "multimnist": "equipoise.problems.multimnist:multimnist",
-    "table": "equipoise.problems.table:table",
-    "molecules": "equipoise.problems.molecules:molecules",
+    "mtregression": "equipoise.problems.synthetic.mtregression:mtregression",
+    "digits": "equipoise.problems.images.digits:digits",
+    "toy-noise": "equipoise.problems.synthetic.toynoise:toynoise",
+    "cifar10": "equipoise.problems.images.cifar10:cifar10",
+    "multimnist": "equipoise.problems.images.multimnist:multimnist",
+    "table": "equipoise.problems.table.table:table",
+    "molecules": "equipoise.problems.molecules.molecules:molecules",
 }
 """Where each built-in problem is: name → ``module:attribute``."""

@@ -10,18 +10,18 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from equipoise.cli.console import Progress, detection_lines, plain_console, summary_table
+from equipoise.cli.options import ProblemSource
 from equipoise.errors import UserError
 from equipoise.problems.problem import Problem, Recipe
 from equipoise.study.audit import audit_table, check_audit, findings
-from equipoise.study.console import Progress, detection_lines, plain_console, summary_table
+from equipoise.study.folder import Study, check_free, open_study, write_corrupted, write_text
+from equipoise.study.jobs import check_sources, jobs_of, run_jobs, write_results
+from equipoise.study.loop import WEIGHT_ERROR
 from equipoise.study.memory import check_memory
 from equipoise.study.methods import check_methods, default_methods
-from equipoise.study.options import ProblemSource
-from equipoise.study.predictions import check_networks, check_predictions, write_predictions
-from equipoise.study.results import Study, check_free, open_study, write_corrupted, write_text
-from equipoise.study.runner import check_sources, jobs_of, run_jobs, write_results
+from equipoise.study.predict import check_networks, check_predictions, write_predictions
 from equipoise.study.statistics import Summary, verdict
-from equipoise.study.train import WEIGHT_ERROR
 
 
 def compare(

@@ -12,9 +12,9 @@ from sklearn.metrics import roc_auc_score
 
 from equipoise.errors import UserError
 from equipoise.problems.problem import Problem, Recipe
+from equipoise.study.jobs import Job, Watcher
+from equipoise.study.loop import train
 from equipoise.study.methods import Method, check_methods
-from equipoise.study.runner import Job, Watcher
-from equipoise.study.train import train
 from equipoise.weighting import Needs
 
 FIRST = 10

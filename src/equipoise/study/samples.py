@@ -8,7 +8,7 @@ from torch import Tensor
 
 from equipoise.problems.problem import Problem
 from equipoise.sample.base import SampleWeighting
-from equipoise.study.results import Samples
+from equipoise.study.folder import Samples
 
 SHOWN = 24
 """Samples of the largest and of the smallest weights that are kept as pictures."""

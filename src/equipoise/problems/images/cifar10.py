@@ -1,0 +1,195 @@
+"""CIFAR-10 as binary tasks, one for each class, with wrong labels among those to train on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import ceil
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score, roc_auc_score
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.utils.data import TensorDataset
+
+from equipoise.errors import UserError, near_match
+from equipoise.problems.images.cifar_files import Cifar, Images, read_cifar
+from equipoise.problems.images.lenet import LeNet, trunk_of
+from equipoise.problems.noise import Noisy, draw_corrupted, noise_notes
+from equipoise.problems.problem import OVERALL, Data, Metrics, Problem, Recipe
+from equipoise.problems.scores import Score, score_of
+
+TRAINING, VALIDATION, TEST = 800, 1_000, 2_000
+EPOCHS, BATCH_SIZE = 40, 64
+LEAST = 100
+"""Images without which a part says next to nothing."""
+CHUNK = 1_000
+"""Images that are evaluated at once."""
+
+
+def _cross_entropy(labels: NDArray[np.floating], logits: NDArray[np.floating]) -> float:
+    return float(np.mean(np.logaddexp(0, logits) - labels * logits))
+
+
+SCORES: dict[str, Score] = {
+    "ROC-AUC": (roc_auc_score, 2),
+    "average precision": (average_precision_score, 2),
+    "cross-entropy": (_cross_entropy, 1),
+}
+"""Metrics of labels and logits."""
+GOALS: dict[str, Literal["min", "max"]] = {
+    "ROC-AUC": "max",
+    "average precision": "max",
+    "cross-entropy": "min",
+}
+
+
+def cifar10(
+    data: Annotated[Path, "npz file, or folder or .tar.gz of the official batches"],
+    main: Annotated[str, "the task that decides: the name of a class, or its number"] = "0",
+    noise: Annotated[float, "probability that a training label is flipped"] = 0.0,
+    noise_kind: Annotated[
+        Literal["uniform", "background"], "what is flipped: any label, or only those that say yes"
+    ] = "uniform",
+    noisy: Annotated[Noisy, "whose labels: the main task's, or every task's"] = "main",
+    train_size: Annotated[
+        int | None, "images to train on; by default 800, or what a small file leaves"
+    ] = None,
+    held_out: Annotated[int, "images held out for the weightings of samples"] = 200,
+    data_seed: Annotated[int, "seed of the choice of images, and of the flipped labels"] = 0,
+) -> Problem:
+    """CIFAR-10 as ten binary tasks, "is it this class?", as in the SLGrad paper.
+
+    From an .npz file with images and labels, or train_images, train_labels, test_images and
+    test_labels; or from the official files, binary or for Python, as a folder or a .tar.gz. See
+    https://arxiv.org/abs/2306.04519.
+
+    Drawn at random from the training images of the file: 800 to train on, 200 held out, and 1,000
+    others to choose on (at least 100). The test is 2,000 of the file's test images, or, where it
+    has none, of further training images; a small file is shared evenly between the two.
+
+    --noise flips labels of the training part only, each by itself with this probability. With
+    --noise-kind uniform any label: yes becomes no, and no becomes yes. With background only a yes
+    becomes no, which takes images of the class for something else. Beyond 0.5, uniform noise makes
+    the wrong answer the likelier label. All other labels stay as they are.
+
+    A LeNet is shared, and one linear layer makes the ten logits. The areas under the ROC curves
+    and the other metrics are of each task; over all tasks, the mean of those defined.
+
+    Raises:
+        UserError: if the file cannot be read, has too few images, or an option cannot be.
+    """
+    file = read_cifar(data)
+    tasks = file.classes
+    main = _class(main, tasks)
+    generator = torch.Generator().manual_seed(data_seed)
+    parts = _draw(file, train_size, held_out, data, generator)
+    pixels = [torch.from_numpy(part.pixels) for part in parts]
+    labels = [torch.eye(len(tasks))[torch.from_numpy(part.labels)] for part in parts]
+    corrupted = draw_corrupted(len(labels[0]), tasks, main, noise, noisy, generator)
+    if noise_kind == "background":
+        corrupted &= labels[0] > 0
+    labels[0] = torch.where(corrupted, 1 - labels[0], labels[0])
+    train, own, validation, test = map(TensorDataset, pixels, labels)
+    return Problem(
+        tasks=tasks,
+        train=train,
+        validation=validation,
+        test=test,
+        network=lambda: LeNet(pixels[0], (len(tasks),)),
+        shared=trunk_of,
+        losses=_losses,
+        metrics=_metrics(tasks),
+        goals=GOALS,
+        recipe=Recipe(
+            steps=EPOCHS * ceil(len(train) / BATCH_SIZE),
+            batch_size=BATCH_SIZE,
+            lr=1e-2,
+            optimizer=lambda parameters, lr: torch.optim.SGD(parameters, lr=lr, momentum=0.9),
+            held_out_batch_size=256,
+        ),
+        main=main,
+        held_out=own,
+        corrupted=corrupted if noise else None,
+        pictures=lambda indices: pixels[0][indices].permute(0, 2, 3, 1).numpy(),
+        notes=[
+            f"Images to train on {len(train):,}, held out {len(own):,}, to choose on "
+            f"{len(validation):,}, all from the {len(file.train.labels):,} of the file's training "
+            f"part; to test {len(test):,}, from "
+            + (f"the {len(file.test.labels):,} of its test part." if file.test else "there too."),
+            *noise_notes(corrupted, tasks),
+        ],
+    )
+
+
+def _class(name: str, classes: Sequence[str]) -> str:
+    """The class of this name or number."""
+    if name in classes:
+        return name
+    if name.isdecimal() and int(name) < len(classes):
+        return classes[int(name)]
+    raise UserError(f"--main: there is no class {name!r}: {near_match(name, classes)}")
+
+
+def _draw(
+    file: Cifar, train_size: int | None, held_out: int, data: Path, generator: torch.Generator
+) -> list[Images]:
+    """Images to train on, held out, to choose on and to test, none of them twice."""
+    images = len(file.train.labels)
+    kept = LEAST if file.test else 2 * LEAST
+    room = images - held_out - kept
+    size = min(TRAINING, room) if train_size is None else train_size
+    if held_out < 1 or not 1 <= size <= room:
+        raise UserError(
+            f"{data} has {images:,} training images, of which {kept} are kept to choose on"
+            f"{'' if file.test else ' and to test'}; --train-size and --held-out ({held_out:,}) "
+            "must be at least 1 each and fit into the rest"
+        )
+    if file.test and len(file.test.labels) < LEAST:
+        raise UserError(
+            f"{data} has {len(file.test.labels)} test images, and {LEAST} are needed; add some, or "
+            "leave them out to test on further training images"
+        )
+    rest = room - size + kept
+    validation = min(VALIDATION, rest if file.test else rest // 2)
+    order = torch.randperm(images, generator=generator).numpy()
+    *parts, left = np.split(order, np.cumsum([size, held_out, validation]))
+    pool = file.train
+    if file.test:
+        pool, left = file.test, torch.randperm(len(file.test.labels), generator=generator).numpy()
+    return [*(_picked(file.train, rows) for rows in parts), _picked(pool, left[:TEST])]
+
+
+def _picked(images: Images, rows: NDArray[np.int64]) -> Images:
+    return Images(images.pixels[rows], images.labels[rows])
+
+
+def _losses(network: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, None]:
+    pixels, labels = batch
+    return binary_cross_entropy_with_logits(network(pixels), labels, reduction="none"), None
+
+
+def _metrics(tasks: Sequence[str]) -> Callable[[nn.Module, Data], Metrics]:
+    """Each score of each task, and its mean over those that it is defined for."""
+
+    def metrics(network: nn.Module, data: Data) -> Metrics:
+        pixels, labels = data[torch.arange(len(data))]
+        device = next(network.parameters()).device
+        chunks = [network(chunk.to(device)) for chunk in pixels.split(CHUNK)]
+        logits = torch.cat(chunks).double().cpu()
+        columns = list(zip(labels.T.numpy(), logits.T.numpy(), strict=True))
+        return {
+            name: _with_mean(tasks, [score_of(score, *column) for column in columns])
+            for name, score in SCORES.items()
+        }
+
+    return metrics
+
+
+def _with_mean(tasks: Sequence[str], values: Sequence[float]) -> dict[str, float]:
+    defined = [value for value in values if not np.isnan(value)]
+    mean = float(np.mean(defined)) if defined else float("nan")
+    return {OVERALL: mean, **dict(zip(tasks, values, strict=True))}

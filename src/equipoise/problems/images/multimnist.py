@@ -1,0 +1,124 @@
+"""MultiMNIST: two overlapping digits of MNIST, with wrong labels among those to train on."""
+
+from __future__ import annotations
+
+from math import ceil
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor
+from torch.utils.data import TensorDataset
+
+from equipoise.errors import UserError
+from equipoise.problems.images.digit_pairs import CLASSES, TASKS, losses, metrics, overlaid
+from equipoise.problems.images.idx import read_idx
+from equipoise.problems.images.lenet import LeNet, trunk_of
+from equipoise.problems.noise import Noisy, draw_corrupted, noise_notes
+from equipoise.problems.problem import Problem, Recipe
+
+SIDE, SHIFT = 28, 4
+"""Of an image, and the most that it is shifted by from the middle of the canvas."""
+CANVAS = SIDE + 2 * SHIFT
+PAIRS, OTHER_PAIRS = 15_000, 5_000
+BATCH_SIZE, EPOCHS = 64, 10
+LEAST = 100
+"""Images of a part of MNIST without which there is not much to pair."""
+
+
+def multimnist(
+    data: Annotated[Path, "folder of MNIST's four idx files, gzipped (.gz) or not"],
+    main: Annotated[Literal["left", "right"], "the task that decides"] = "left",
+    noise: Annotated[float, "probability that a training label becomes another digit"] = 0.0,
+    noisy: Annotated[Noisy, "whose labels: the main task's, or those of both"] = "main",
+    data_seed: Annotated[int, "seed of the pairs, and of the wrong labels"] = 0,
+) -> Problem:
+    """MultiMNIST, as in the SLGrad paper: two overlapping digits, one left and one right.
+
+    Digits of 28 × 28 are laid over each other on 36 × 36, the brighter pixel seen; the left one is
+    shifted from the middle by up to 4 pixels upwards and to the left, the right one downwards and
+    to the right, each by numbers of its own. A LeNet is shared, and one linear layer makes the
+    logits of both. See https://arxiv.org/abs/2306.04519.
+
+    15,000 pairs to train on, 5,000 held out and 5,000 to choose on, of MNIST's training images,
+    each part of images of its own; 5,000 pairs of test images to test. With --noise labels of the
+    training part become one of the nine other digits, each with this probability.
+
+    Raises:
+        UserError: if the files are not MNIST's, or --noise is no probability.
+    """
+    generator = torch.Generator().manual_seed(data_seed)
+    images, labels = _read(data, "train")
+    order = torch.randperm(len(images), generator=generator)
+    # As many images to a part, in proportion, as it has pairs.
+    first, second = 3 * len(order) // 5, 4 * len(order) // 5
+    parts = [
+        _pairs(images[rows], labels[rows], size, generator)
+        for rows, size in zip(
+            torch.tensor_split(order, [first, second]),
+            (PAIRS, OTHER_PAIRS, OTHER_PAIRS),
+            strict=True,
+        )
+    ]
+    (pictures, digits), held_out, validation = parts
+    test = _pairs(*_read(data, "t10k"), OTHER_PAIRS, generator)
+    corrupted = draw_corrupted(PAIRS, TASKS, main, noise, noisy, generator)
+    others = (digits + torch.randint(1, CLASSES, digits.shape, generator=generator)) % CLASSES
+    return Problem(
+        tasks=TASKS,
+        train=TensorDataset(pictures, torch.where(corrupted, others, digits)),
+        validation=TensorDataset(*validation),
+        test=TensorDataset(*test),
+        network=lambda: LeNet(pictures, (len(TASKS), CLASSES)),
+        shared=trunk_of,
+        losses=losses,
+        metrics=metrics,
+        goals={"accuracy": "max"},
+        recipe=Recipe(
+            steps=EPOCHS * ceil(PAIRS / BATCH_SIZE),
+            batch_size=BATCH_SIZE,
+            lr=1e-2,
+            optimizer=lambda parameters, lr: torch.optim.SGD(parameters, lr=lr, momentum=0.9),
+            held_out_batch_size=32,
+        ),
+        main=main,
+        held_out=TensorDataset(*held_out),
+        corrupted=corrupted if noise else None,
+        pictures=lambda indices: pictures[indices].permute(0, 2, 3, 1).numpy(),
+        notes=noise_notes(corrupted, TASKS),
+    )
+
+
+def _pairs(
+    images: Tensor, labels: Tensor, size: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Canvases ``(size, 1, 36, 36)``, uint8, and their digits ``(size, 2)``, int64."""
+    chosen = torch.randint(len(images), (size, 2), generator=generator)
+    rows, columns = torch.randint(SHIFT + 1, (2, size, 2), generator=generator)
+    # The left image is 0 to 4 pixels from the canvas's top and left, the right one 4 to 8.
+    right = torch.tensor([0, SHIFT])
+    canvases = overlaid(images[chosen], rows + right, columns + right, (CANVAS, CANVAS))
+    return canvases, labels[chosen]
+
+
+def _read(folder: Path, part: str) -> tuple[Tensor, Tensor]:
+    """Images, uint8 ``(n, 28, 28)``, and labels, int64 ``(n,)``, of a part of MNIST."""
+    images = read_idx(_find(folder, f"{part}-images-idx3-ubyte"))
+    labels = read_idx(_find(folder, f"{part}-labels-idx1-ubyte"))
+    if images.shape[1:] != (SIDE, SIDE) or labels.shape != images.shape[:1]:
+        raise UserError(
+            f"{part}-images and {part}-labels of {folder} must be (n, 28, 28) and (n,), found "
+            f"{images.shape} and {labels.shape}; they are not MNIST's"
+        )
+    if len(images) < LEAST:
+        raise UserError(f"{part}-images of {folder} has {len(images)}, and {LEAST} are needed")
+    if labels.max() >= CLASSES:
+        raise UserError(f"{part}-labels of {folder} must be digits, found {labels.max()}")
+    return torch.tensor(images), torch.tensor(labels, dtype=torch.int64)
+
+
+def _find(folder: Path, name: str) -> Path:
+    for path in (folder / name, folder / f"{name}.gz"):
+        if path.is_file():
+            return path
+    raise UserError(f"there is no {name} or {name}.gz in {folder}, the folder that --data names")

@@ -1,0 +1,1 @@
+"""Problems of data that are made up."""

@@ -1,0 +1,79 @@
+"""What networks say of new rows, in the words of a user's table."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from equipoise.problems.table.kinds import KINDS, Kind
+from equipoise.problems.table.targets import Target
+
+EXPECTED: dict[Kind, Callable[[Tensor], Tensor]] = {
+    "regression": lambda outputs: outputs,
+    "binary": torch.sigmoid,
+    "multiclass": lambda logits: logits.softmax(-1),
+}
+"""Outputs of a network as what can be averaged over networks."""
+
+
+def predicted(
+    chunks: Sequence[Tensor],
+    networks: Sequence[nn.Module],
+    targets: Sequence[Target],
+    centre: NDArray[np.float64],
+    scale: NDArray[np.float64],
+) -> pd.DataFrame:
+    """What the networks predict together, a row a sample.
+
+    Columns: of a number its mean over the networks; of a binary target the mean probability of
+    the class that is 1; of a multiclass target the class of the highest mean probability, and that
+    probability. Empty where a network overflows.
+
+    Args:
+        chunks: inputs, ``(rows, inputs)`` each.
+        networks: they return ``Outputs``.
+        targets: what they learned, in the order of kinds.
+        centre: mean of each target that is a number, in its units.
+        scale: standard deviation of each.
+    """
+    means = {kind: iter(part) for kind, part in _means(chunks, networks).items()}
+    columns: dict[str, NDArray[np.object_] | NDArray[np.float64]] = {}
+    for target, middle, unit in zip(targets, centre, scale, strict=True):
+        mean = next(means[target.kind])
+        if target.kind == "regression":
+            columns[target.name] = middle + unit * mean
+        elif target.kind == "binary":
+            columns[f"{target.name} probability of {target.classes[1]}"] = mean
+        else:
+            top = mean.max(1)
+            likeliest = np.array(target.classes, object)[mean.argmax(1)]
+            columns[target.name] = np.where(np.isnan(top), "", likeliest)
+            columns[f"{target.name} probability"] = top
+    return pd.DataFrame(columns)
+
+
+def _means(
+    chunks: Sequence[Tensor], networks: Sequence[nn.Module]
+) -> dict[Kind, NDArray[np.float64]]:
+    """By kind ``(tasks, rows)``, of multiclass ``(tasks, rows, classes)``."""
+    by_kind = defaultdict(list)
+    for network in networks:
+        for kind, outputs in _expected(chunks, network):
+            by_kind[kind].append(outputs)
+    return {
+        kind: torch.stack(each).mean(0).transpose(0, 1).numpy() for kind, each in by_kind.items()
+    }
+
+
+def _expected(chunks: Sequence[Tensor], network: nn.Module) -> Iterator[tuple[Kind, Tensor]]:
+    device = next(network.parameters()).device
+    outputs = [network(chunk.to(device)) for chunk in chunks]
+    for kind in KINDS:
+        if kind in outputs[0]:
+            yield kind, EXPECTED[kind](torch.cat([each[kind] for each in outputs]).cpu().double())

@@ -1,0 +1,279 @@
+"""The charts of a study's page."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import plotly.graph_objects as go
+from markupsafe import Markup
+from plotly.colors import qualitative, sample_colorscale
+
+from equipoise.study.detection import separation
+from equipoise.study.folder import Run, Study, named
+from equipoise.study.statistics import IDEAL, REFERENCE, Summary, format_number
+
+Runs = Sequence[Run]
+Values = npt.NDArray[Any]
+
+POINTS = 200
+"""A line over steps has at most so many: enough for a screen, and the page stays small."""
+LINES = 20
+"""Up to so many tasks have a line each; more are shown as quantiles."""
+BARS, SHOWN_WEIGHTS = 40, 0.995
+"""Of a histogram; the last bar has the weights beyond this quantile too."""
+KINDS_OF_LABELS = ("#4c78a8", "#e45756")
+"""Colours of clean and wrong labels, or of the main task's and the others."""
+COLOURS = [*qualitative.T10[:9], *qualitative.Set2]
+
+
+def curves(study: Study, by_method: Mapping[str, Runs], colours: Mapping[str, str]) -> go.Figure:
+    """The objective on the test part over steps."""
+    deciding = named(study.objective, study.deciding)
+    figure = _figure("steps", f"{deciding}, test part", height=440)
+    for method, runs in by_method.items():
+        evaluations = pd.DataFrame(
+            {run.seed: pd.Series(run.history.test, run.history.evaluated_at) for run in runs}
+        )
+        figure.add_traces(_mean_and_band(evaluations, method, runs, colours[method]))
+    return figure.update_layout(hovermode="x unified", showlegend=True)
+
+
+def detection(by_method: Mapping[str, Runs], colours: Mapping[str, str]) -> go.Figure:
+    """The area under the ROC curve of the weights as a detector of clean labels, over steps."""
+    figure = _figure("steps", "area under the ROC curve", height=340)
+    for method, runs in by_method.items():
+        areas = pd.DataFrame(
+            {run.seed: pd.Series(_areas(run), run.history.evaluated_at) for run in runs}
+        )
+        figure.add_traces(_mean_and_band(areas, method, runs, colours[method]))
+    figure.add_hline(0.5, line={"color": "#808790", "dash": "dot", "width": 1})
+    return figure.update_layout(hovermode="x unified", showlegend=True)
+
+
+def _areas(run: Run) -> list[float]:
+    assert run.samples is not None
+    assert run.corrupted is not None
+    return [separation(weights, run.corrupted) for weights in run.samples.weights]
+
+
+def _mean_and_band(values: pd.DataFrame, method: str, runs: Runs, colour: str) -> list[go.Scatter]:
+    """A line of the means of the columns, one a seed, and a band from the least to the largest."""
+    steps, sound = _finite(values.index.to_numpy(), values.to_numpy())
+    group = {"legendgroup": html.escape(method)}
+    line = go.Scatter(
+        # A point without a place keeps a method in the legend that has no line.
+        x=steps if len(steps) else [None],
+        y=sound.mean(axis=1) if len(steps) else [None],
+        name=_text(_with_divergence(method, runs)),
+        line={"color": colour, "width": 2},
+        marker={"size": 5},
+        mode="lines+markers",
+        **group,
+    )
+    if not len(steps):
+        return [line]
+    return [_band(steps, sound.min(axis=1), sound.max(axis=1), colour, **group), line]
+
+
+def histograms(study: Study, by_method: Mapping[str, Runs]) -> list[tuple[str, str, Markup]]:
+    """For each method its name, what happened to it, and the weights of labels of two kinds."""
+    charts = []
+    for index, (method, runs) in enumerate(by_method.items()):
+        kinds = label_weights(study, runs)
+        known = np.concatenate([*kinds.values()])
+        end = np.quantile(known, SHOWN_WEIGHTS) if len(known) else 0
+        edges = np.linspace(0, end if end > 0 else 1, BARS + 1)
+        figure = _figure("mean weight", "% of labels", height=260)
+        for (kind, values), colour in zip(kinds.items(), KINDS_OF_LABELS, strict=False):
+            counts, _ = np.histogram(values.clip(max=edges[-1]), edges)
+            figure.add_bar(
+                x=(edges[:-1] + edges[1:]) / 2,
+                y=100 * counts / max(len(values), 1),
+                name=_text(kind),
+                marker={"color": colour, "line_width": 0},
+                opacity=0.6,
+            )
+        figure.update_layout(barmode="overlay", bargap=0, showlegend=True)
+        note = _with_divergence("", runs)
+        charts.append((method, note, to_html(figure, f"labels-{index}")))
+    return charts
+
+
+def label_weights(study: Study, runs: Runs) -> dict[str, Values]:
+    """Mean weights over steps and seeds, of clean and of wrong labels of the tasks that have any.
+
+    Where no label is known to be wrong, those of the main task's labels and of the others.
+    """
+    weights = np.concatenate([run.samples.weights for run in runs if run.samples is not None])
+    seen = np.isfinite(weights)
+    counts = seen.sum(0)
+    means = np.where(seen, weights, 0).sum(0) / np.where(counts, counts, np.nan)
+    corrupted = runs[0].corrupted
+    if corrupted is not None:
+        tasks = corrupted.any(0)
+        masks = {"clean labels": ~corrupted & tasks, "wrong labels": corrupted}
+    else:
+        main = np.broadcast_to([task == study.main for task in study.tasks], means.shape)
+        masks = {"main task": main, "other tasks": ~main}
+    return {kind: means[mask & (counts > 0)] for kind, mask in masks.items()}
+
+
+def weights(
+    tasks: Sequence[str], by_method: Mapping[str, Runs], colours: Mapping[str, str]
+) -> list[tuple[str, str, Markup]]:
+    """For each method its name, what happened to it, and its weights over steps."""
+    weights = {method: _mean_weights(runs) for method, runs in by_method.items()}
+    positive = [values[values > 0] for _, values in weights.values()]
+    shown = np.log10(np.concatenate([*positive, np.ones(1)]))
+    limits = [shown.min() - 0.1, shown.max() + 0.1]
+    ticks = "D2" if limits[1] - limits[0] < 3 else None
+    end = max((steps[-1] for steps, _ in weights.values() if len(steps)), default=1)
+    charts = []
+    for index, (method, (steps, values)) in enumerate(weights.items()):
+        figure = _figure("steps", "weight", height=300)
+        figure.update_xaxes(range=[0, end])
+        figure.update_yaxes(type="log", range=limits, dtick=ticks, tickformat="~g")
+        figure.add_traces(
+            _task_lines(tasks, steps, values)
+            if len(tasks) <= LINES
+            else _quantile_bands(steps, values, colours[method])
+        )
+        note = _with_divergence("", by_method[method])
+        charts.append((method, note, to_html(figure, f"weights-{index}")))
+    return charts
+
+
+def _mean_weights(runs: Runs) -> tuple[Values, Values]:
+    """Steps, evenly spread, up to the first divergence; the mean weights, ``(steps, tasks)``."""
+    length = min(len(run.history.weights) for run in runs)
+    steps = np.unique(np.linspace(0, length - 1, min(length, POINTS)).round().astype(int))
+    values = np.mean([run.history.weights[steps] for run in runs], axis=0, dtype=float)
+    return _finite(steps + 1, values)
+
+
+def _finite(steps: Values, values: Values) -> tuple[Values, Values]:
+    """The steps at which all values are finite."""
+    sound = np.isfinite(values).all(axis=1)
+    return steps[sound], values[sound]
+
+
+def _task_lines(tasks: Sequence[str], steps: Values, values: Values) -> list[go.Scatter]:
+    colours = task_colours(tasks)
+    return [
+        go.Scatter(
+            x=steps,
+            y=values[:, index],
+            name=_text(task),
+            line={"color": colours[task], "width": 1.5},
+            mode="lines",
+        )
+        for index, task in enumerate(tasks)
+    ]
+
+
+def _quantile_bands(steps: Values, values: Values, colour: str) -> list[go.Scatter]:
+    low, tenth, median, ninetieth, high = np.quantile(values, [0, 0.1, 0.5, 0.9, 1], axis=1)
+    line = go.Scatter(x=steps, y=median, name="median", line={"color": colour}, mode="lines")
+    return [_band(steps, low, high, colour), _band(steps, tenth, ninetieth, colour), line]
+
+
+def _band(steps: Values, low: Values, high: Values, colour: str, **options: Any) -> go.Scatter:
+    return go.Scatter(
+        x=np.concatenate([steps, steps[::-1]]),
+        y=np.concatenate([low, high[::-1]]),
+        fill="toself",
+        fillcolor=colour,
+        opacity=0.2,
+        mode="none",
+        hoverinfo="skip",
+        showlegend=False,
+        **options,
+    )
+
+
+def times(summary: Summary, colours: Mapping[str, str]) -> go.Figure:
+    """The time of a step of each method."""
+    rows = summary.methods[::-1]
+    figure = _figure("milliseconds per step", "", height=110 + 30 * len(rows))
+    places = list(range(len(rows)))  # two long names may be cut to the same text
+    figure.add_bar(
+        x=[1000 * row.seconds_per_step for row in rows],
+        y=places,
+        text=[format_number(1000 * row.seconds_per_step) for row in rows],
+        orientation="h",
+        marker_color=[colours[row.method] for row in rows],
+        hoverinfo="skip",
+        width=0.6,
+        textposition="outside",
+        cliponaxis=False,
+    )
+    figure.update_layout(margin_r=60)
+    names = [_text(row.method) for row in rows]
+    return figure.update_xaxes(rangemode="tozero").update_yaxes(
+        tickvals=places, ticktext=names, showgrid=False
+    )
+
+
+def _figure(x: str, y: str, height: int) -> go.Figure:
+    """An empty figure that is quiet and can be read on a light and on a dark page."""
+    axis = {
+        "gridcolor": "rgba(128,128,128,.2)",
+        "zeroline": False,
+        "automargin": True,
+        "hoverformat": ".4g",
+    }
+    return go.Figure(
+        layout={
+            "template": "none",
+            "height": height,
+            "margin": {"l": 60, "r": 10, "t": 10, "b": 45},
+            "font": {"family": "system-ui, sans-serif", "size": 13, "color": "#808790"},
+            "paper_bgcolor": "rgba(0,0,0,0)",
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "xaxis": {**axis, "title": _text(x)},
+            "yaxis": {**axis, "title": _text(y)},
+            "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+            "hoverlabel": {"namelength": -1},
+            "showlegend": False,
+        }
+    )
+
+
+def to_html(figure: go.Figure, name: str) -> Markup:
+    """The part of a page that shows a chart, without the script that draws it."""
+    config = {"displaylogo": False, "displayModeBar": False, "responsive": True}
+    return Markup(
+        figure.to_html(full_html=False, include_plotlyjs=False, div_id=name, config=config)
+    )
+
+
+def _with_divergence(name: str, runs: Runs) -> str:
+    steps = [run.diverged_at for run in runs if run.diverged_at is not None]
+    if not steps:
+        return name
+    return f"{name} ({len(steps)} of {len(runs)} diverged, first at step {min(steps)})".strip()
+
+
+def _text(name: str) -> str:
+    """A name as Plotly, which reads tags and entities in all texts, will show it."""
+    short = name if len(name) <= 60 else f"{name[:59]}…"
+    return html.escape(short, quote=False)
+
+
+def method_colours(methods: Iterable[str]) -> dict[str, str]:
+    """By the order of names, so that a method keeps its colour when ranks change."""
+    special = {REFERENCE: "#8a8f98", IDEAL: "#b8a24a"}
+    others = sorted(set(methods) - set(special))
+    return special | {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(others)}
+
+
+def task_colours(tasks: Sequence[str]) -> dict[str, str]:
+    """Along a scale, in the order of the tasks."""
+    return dict(
+        zip(tasks, sample_colorscale("Turbo", np.linspace(0.1, 0.92, len(tasks))), strict=True)
+    )
