@@ -1,4 +1,11 @@
-"""Equipoise keeps many losses in balance while one network learns them."""
+"""Equipoise keeps many losses in balance while one network learns them.
+
+The study, ``compare``, ``audit``, ``predict`` and ``open_study``, is loaded when it is asked for:
+it needs the extra ``study``.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from equipoise import sample, task
 from equipoise.directional import alignments, check
@@ -11,6 +18,12 @@ from equipoise.step import Step
 from equipoise.task import *  # noqa: F403
 from equipoise.task.base import GradientWeighting, LossWeighting, TaskWeighting
 from equipoise.weighting import Needs, Weighting
+
+if TYPE_CHECKING:
+    from equipoise.study.audit import audit
+    from equipoise.study.compare import compare
+    from equipoise.study.predict import predict
+    from equipoise.study.results import open_study
 
 __all__ = [
     *sample.__all__,
@@ -25,7 +38,19 @@ __all__ = [
     "TaskWeighting",
     "Weighting",
     "alignments",
+    "audit",
     "check",
+    "compare",
+    "open_study",
+    "predict",
     "present",
     "task_losses",
 ]
+
+_STUDY = {"audit": "audit", "compare": "compare", "predict": "predict", "open_study": "results"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _STUDY:
+        return getattr(importlib.import_module(f"equipoise.study.{_STUDY[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

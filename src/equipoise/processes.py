@@ -12,6 +12,11 @@ def processes() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+def rank() -> int:
+    """Which of them this one is, from 0."""
+    return dist.get_rank() if processes() > 1 else 0
+
+
 def summed(tensor: Tensor) -> Tensor:
     """The sum of a tensor over all processes, the same on each."""
     if processes() == 1:
@@ -52,6 +57,6 @@ def gathered(rows: Tensor) -> tuple[Tensor, slice]:
     padded[: len(rows)] = rows
     parts = [torch.empty_like(padded) for _ in counts]
     dist.all_gather(parts, padded)
-    first = sum(counts[: dist.get_rank()])
+    first = sum(counts[: rank()])
     together = torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
     return together, slice(first, first + len(rows))

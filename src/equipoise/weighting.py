@@ -71,6 +71,7 @@ class Weighting(Stateful):
     Attributes:
         tasks: the names; ``()`` before they are known.
         needs: what the method asks of a step.
+        resumes: whether all that it keeps is in ``state_dict()``.
         passes: extra passes that a step costs, for people to read.
         source: where the method comes from.
     """
@@ -78,6 +79,8 @@ class Weighting(Stateful):
     needs: ClassVar[Needs] = Needs.LOSSES
     takes_losses: ClassVar[bool] = False
     """Whether it can be called with task losses and their counts alone."""
+    resumes: ClassVar[bool] = True
+    """Whether all that it keeps is in ``state_dict()``."""
     passes: ClassVar[str] = "none"
     source: ClassVar[str] = ""
 

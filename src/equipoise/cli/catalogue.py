@@ -7,12 +7,12 @@ import inspect
 from rich.console import Console
 from rich.markup import escape
 
-from equipoise.cli.options import ProblemSource
 from equipoise.errors import UserError
 from equipoise.problems import BUILT_IN
 from equipoise.study.arguments import options_of
 from equipoise.study.meanings import meanings, plain
 from equipoise.study.methods import TORCHJD, WEIGHTINGS, find_methods, torchjd_methods
+from equipoise.study.sources import Source
 from equipoise.study.statistics import IDEAL
 from equipoise.weighting import Weighting
 
@@ -50,7 +50,7 @@ def show_methods(console: Console, text: str) -> None:
 def list_problems(console: Console) -> None:
     """Each built-in problem with what it is."""
     for name in BUILT_IN:
-        console.print(f"[bold]{name}[/]  {_first_line(ProblemSource.find(name).made)}")
+        console.print(f"[bold]{name}[/]  {_first_line(Source.find(name).made)}")
     console.print("Options: equipoise compare PROBLEM --help. One of your own: module:attribute.")
 
 

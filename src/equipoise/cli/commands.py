@@ -1,7 +1,8 @@
-"""The commands, and their options."""
+"""The commands, and their options: what they do is in `study`."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,20 @@ from typing import Any
 import click
 
 from equipoise.cli.catalogue import list_methods, list_problems, show_methods
-from equipoise.cli.console import plain_console
-from equipoise.cli.options import ProblemSource
-from equipoise.errors import UserError, near_match
+from equipoise.cli.console import show
+from equipoise.cli.options import as_options, options_of
+from equipoise.errors import UserError
 from equipoise.problems import BUILT_IN
-from equipoise.study import actions
-from equipoise.study.folder import read_study
+from equipoise.problems.problem import Recipe
+from equipoise.study import audit as audits
+from equipoise.study import compare as comparisons
+from equipoise.study import predict as predictions
+from equipoise.study.csv import csv_text
+from equipoise.study.folder import write_text
 from equipoise.study.methods import DEFAULT
+from equipoise.study.progress import plain_console
+from equipoise.study.results import open_study
+from equipoise.study.sources import Source
 
 _HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -36,7 +44,7 @@ class _Problems(click.Group):
     """
 
     def __init__(
-        self, *arguments: Any, command_of: Callable[[ProblemSource], click.Command], **options: Any
+        self, *arguments: Any, command_of: Callable[[Source], click.Command], **options: Any
     ) -> None:
         super().__init__(*arguments, **options)
         self.command_of = command_of
@@ -45,32 +53,65 @@ class _Problems(click.Group):
         return list(BUILT_IN)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        return self.command_of(ProblemSource.find(cmd_name))
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in BUILT_IN and ":" not in args[0]:
-            hint = near_match(args[0], BUILT_IN)
-            raise UserError(
-                f"there is no problem {args[0]!r}: {hint} One of your own is module:attribute"
-            )
-        return super().resolve_command(ctx, args)
+        return self.command_of(Source.find(cmd_name))
 
 
-_TRAINING = [
-    click.Option(
-        ["--seeds"],
-        type=click.IntRange(1),
-        default=3,
-        show_default=True,
-        help="Runs of each method.",
-    ),
-    click.Option(["--steps"], type=click.IntRange(1), help="Optimizer steps of a run."),
-    click.Option(["--batch-size"], type=click.IntRange(1), help="Samples in a batch."),
-    click.Option(["--lr"], type=click.FloatRange(0, min_open=True), help="Learning rate."),
-    click.Option(["--device"], default="cpu", show_default=True, help="Where to train."),
-]
+def _training(recipe: Recipe | None) -> list[click.Option]:
+    """How to train; what a recipe says unless a user does stands in the help."""
+
+    def usual(name: str) -> str:
+        value = getattr(recipe, name, None)
+        if name == "steps" and value is None and recipe is not None and recipe.epochs:
+            return f"  [default: {recipe.epochs} epochs]"
+        return "" if value is None else f"  [default: {value:,}]"
+
+    return [
+        click.Option(["--seeds"], type=int, default=3, show_default=True, help="Runs of a method."),
+        click.Option(["--steps"], type=int, help=f"Optimizer steps of a run.{usual('steps')}"),
+        click.Option(["--batch-size"], type=int, help=f"Samples in a batch.{usual('batch_size')}"),
+        click.Option(["--lr"], type=float, help=f"Learning rate.{usual('lr')}"),
+        click.Option(["--device"], default="cpu", show_default=True, help="Where to train."),
+        click.Option(
+            ["--threads"],
+            type=int,
+            default=1,
+            show_default=True,
+            help="Threads of a process that trains; more pay for large networks only.",
+        ),
+        click.Option(
+            ["--processes"],
+            type=int,
+            default=1,
+            show_default=True,
+            help="Processes that train a run together (DistributedDataParallel).",
+        ),
+        click.Option(
+            ["--jobs"], type=int, default=1, show_default=True, help="Runs at once, here."
+        ),
+        click.Option(
+            ["--on"],
+            type=click.Choice(["processes", "ray"]),
+            default="processes",
+            show_default=True,
+            help="What makes the runs: processes of this machine, or Ray.",
+        ),
+        click.Option(["--address"], help="Of a Ray cluster; without it Ray starts one here."),
+        click.Option(
+            ["--checkpoint"],
+            type=float,
+            default=60.0,
+            show_default=True,
+            metavar="SECONDS",
+            help="How often a run on its way is kept.",
+        ),
+        click.Option(
+            ["--out"],
+            type=click.Path(path_type=Path),
+            metavar="FOLDER",
+            help="Where the results go; by default results/PROBLEM.",
+        ),
+    ]
+
 
 _COMPARE = [
     click.Option(
@@ -79,29 +120,10 @@ _COMPARE = [
         help="Methods, by the names of `equipoise methods`, with options as in 'slaw(beta=0.9)'; "
         "by default " + ", ".join(DEFAULT) + ".",
     ),
-    *_TRAINING,
     click.Option(
         ["--single-task"],
         is_flag=True,
         help="Also learn each task alone, and measure the methods against that (Δm).",
-    ),
-    click.Option(
-        ["--out"],
-        type=click.Path(path_type=Path),
-        metavar="FOLDER",
-        help="Where the results go; by default results/PROBLEM.",
-    ),
-    click.Option(
-        ["--predict"],
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        help="New samples, which the networks of the best method's runs then predict.",
-    ),
-    click.Option(
-        ["--predictions"],
-        type=click.Path(path_type=Path),
-        metavar="OUT.csv",
-        help="Where their predictions go.",
     ),
 ]
 
@@ -112,44 +134,57 @@ _AUDIT = [
         show_default=True,
         help="What to train with: a weighting of samples that asks for held-out ones.",
     ),
-    *_TRAINING,
-    click.Option(
-        ["--out"],
-        type=click.Path(path_type=Path),
-        default="audit.csv",
-        show_default=True,
-        metavar="FILE",
-        help="The file to write, not there yet.",
-    ),
 ]
 
 
 def _command(
-    source: ProblemSource, options: Sequence[click.Option], act: Callable[..., None]
+    source: Source, options: Sequence[click.Option], act: Callable[..., None]
 ) -> click.Command:
     """The command that makes the problem of its own options, and acts with the others."""
-    own = source.options()
-    taken = {option.name for option in own} & {option.name for option in options}
+    own, others = options_of(source), [*options, *_training(source.recipe)]
+    names = [str(option.name) for option in (*own, *others)]
+    taken = sorted(name for name in names if names.count(name) > 1)
     if taken:
-        name = sorted(map(str, taken))[0]
-        raise UserError(f"{source.name} has a parameter that the command has too: {name}")
+        raise UserError(f"{source.name} has a parameter that the command has too: {taken[0]}")
 
     def run(**values: Any) -> None:
-        others = {option.name: values.pop(str(option.name)) for option in options}
-        act(source, values, **others)
+        given = {str(option.name): values.pop(str(option.name)) for option in own}
+        told = {name: value for name, value in given.items() if value is not None}
+        try:
+            act(source.name, options=told, **values)
+        except UserError as error:
+            raise UserError(as_options(str(error), names)) from error
 
     return click.Command(
         source.name,
         callback=run,
-        params=[*own, *options],
-        help=source.description(),
+        params=[*own, *others],
+        help=as_options(source.description(), names),
         context_settings=_HELP,
     )
 
 
+def _compare(name: str, **values: Any) -> None:
+    results = comparisons.compare(name, **values)
+    show(results)
+    if results.failures:
+        first, failure = next(iter(results.failures.items()))
+        if failure.trace:
+            plain_console(stderr=True).print(failure.trace)
+        raise UserError(
+            f"{len(results.failures)} runs failed; the first is {first}: {failure.reason}"
+        )
+
+
+def _audit(name: str, **values: Any) -> None:
+    found = audits.audit(name, **values)
+    for line in [*found.findings, f"labels: {found.folder / audits.LABELS}"]:
+        plain_console().print(line)
+
+
 @equipoise.command(
     cls=_Problems,
-    command_of=lambda source: _command(source, _COMPARE, actions.compare),
+    command_of=lambda source: _command(source, _COMPARE, _compare),
     subcommand_metavar="PROBLEM [OPTIONS]",
 )
 def compare() -> None:
@@ -158,13 +193,14 @@ def compare() -> None:
     PROBLEM is a built-in problem, or one of your own as module:attribute. Its options:
     equipoise compare PROBLEM --help.
 
-    What is finished is kept: stop with Ctrl-C, give the same command again, and it goes on.
+    What is finished is kept, and so is how far the other runs are: stop with Ctrl-C, give the same
+    command again, and it goes on.
     """
 
 
 @equipoise.command(
     cls=_Problems,
-    command_of=lambda source: _command(source, _AUDIT, actions.audit),
+    command_of=lambda source: _command(source, _AUDIT, _audit),
     subcommand_metavar="PROBLEM [OPTIONS]",
 )
 def audit() -> None:
@@ -174,9 +210,9 @@ def audit() -> None:
     equipoise audit PROBLEM --help.
 
     Suspicious is a label on which training makes the main task worse on held-out samples: its
-    alignment, a mean over the training and all seeds, is negative. In the file that is written,
+    alignment, a mean over the training and all seeds, is negative. In labels.csv of the folder,
     sample counts from 0 in the training part; row, where there is one, from 1 in your own file
-    without its header.
+    without its header. Runs are kept as those of compare, and are the same in the same folder.
 
     Labels of other tasks can be right and yet harm the main task, so each task is ranked by itself:
     to find wrong labels of a task, make it the main one.
@@ -185,9 +221,40 @@ def audit() -> None:
 
 @equipoise.command(context_settings=_HELP)
 @click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("rows", type=click.Path(path_type=Path))
+@click.option("--method", help="Whose networks; by default those of the best method.")
+@click.option("--device", default="cpu", show_default=True, help="Where to predict.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The CSV file to write, not there yet; by default the terminal.",
+)
+def predict(folder: Path, rows: Path, method: str | None, device: str, out: Path | None) -> None:
+    """Predict new samples with the networks of a study.
+
+    FOLDER is the study's, ROWS a file of new samples as the problem takes them.
+    """
+    if out is not None and out.exists():
+        raise UserError(f"--out: there is {out} already; delete it or give another file")
+    try:
+        found = predictions.predict(folder, rows, method=method, device=device)
+    except UserError as error:
+        raise UserError(as_options(str(error), ["method", "device"])) from error
+    if out is None:
+        sys.stdout.write(csv_text(found))
+    else:
+        write_text(out, csv_text(found))
+        plain_console().print(f"predictions: {out}")
+
+
+@equipoise.command(context_settings=_HELP)
+@click.argument("folder", type=click.Path(path_type=Path))
 def report(folder: Path) -> None:
     """Write the table, the summary and the page of a folder anew, from its finished runs."""
-    actions.finish(folder, read_study(folder))
+    results = open_study(folder)
+    results.write()
+    show(results)
 
 
 @equipoise.command(context_settings=_HELP)
@@ -198,12 +265,12 @@ def methods(method: str | None) -> None:
     With METHOD, such as slaw, torchjd/CAGrad or your own module:Class: its options too.
     """
     if method is None:
-        list_methods(plain_console())
+        list_methods(plain_console(markup=True))
     else:
-        show_methods(plain_console(), method)
+        show_methods(plain_console(markup=True), method)
 
 
 @equipoise.command(context_settings=_HELP)
 def problems() -> None:
     """List the built-in problems."""
-    list_problems(plain_console())
+    list_problems(plain_console(markup=True))

@@ -1,93 +1,29 @@
-"""What a study shows in a terminal."""
+"""What the command line shows of a study."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from types import TracebackType
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
-from equipoise.study.folder import Run, Study, named
-from equipoise.study.jobs import Job
 from equipoise.study.page.tables import DIVERGED, detection_table, results_table
+from equipoise.study.progress import plain_console
+from equipoise.study.results import Results
 from equipoise.study.statistics import Summary
 
 WIDE = 120
 """Columns of a terminal from which on all metrics have room."""
 
 
-def plain_console() -> Console:
-    """A console that leaves lines whole and words as they are."""
-    console = Console(highlight=False, soft_wrap=True)
-    return console if console.is_terminal else Console(highlight=False, soft_wrap=True, width=200)
-
-
-class Progress:
-    """Bars with the time left on a terminal; elsewhere, and for each run, a plain line."""
-
-    def __init__(self, console: Console, study: Study, steps: int, jobs: int) -> None:
-        self.console = console
-        self.study = study
-        self.steps = steps
-        self.jobs = jobs
-        self.done = 0
-        self.bars = Bars(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("steps, left"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-            transient=True,
-        )
-        self.whole = self.bars.add_task("all runs", total=steps * jobs)
-        self.current = self.bars.add_task("", total=steps)
-
-    def __enter__(self) -> Progress:
-        self.bars.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.bars.stop()
-
-    def started(self, job: Job, name: str) -> Callable[[], None]:
-        """Show the job; the function that comes back counts its steps."""
-        self.bars.reset(self.current, description=f"{name}, seed {job.seed}")
-
-        def step() -> None:
-            self.bars.advance(self.current)
-            self.bars.advance(self.whole)
-
-        return step
-
-    def finished(self, job: Job, name: str, run: Run, *, trained: bool) -> None:
-        """A line with the run's objective."""
-        self.done += 1
-        self.bars.update(self.whole, completed=self.done * self.steps)
-        line = f"{self.done}/{self.jobs} {_line(self.study, name, run, trained)}"
-        self.console.print(line, markup=False)
-
-
-def _line(study: Study, name: str, run: Run, trained: bool) -> str:
-    task = study.deciding if run.task is None else run.task
-    if run.diverged_at is not None:
-        result = f"diverged at step {run.diverged_at:,}"
-    else:
-        value = run.metrics[study.objective].get(task, float("nan"))
-        result = f"{named(study.objective, task)} {value:.4g}"
-    history = run.history
-    speed = f"{1000 * float(history.seconds_per_step.mean()):.3g} ms a step"
-    return f"{name}, seed {run.seed}: {result}, {speed if trained else 'was there already'}"
+def show(results: Results) -> None:
+    """The comparison, the verdict, and where the page is."""
+    console = plain_console()
+    for each in results.damaged:
+        console.print(f"left out: {each.path}, which cannot be trusted ({each.reason})")
+    console.print(summary_table(results.comparison, console.width))
+    for line in detection_lines(results.comparison):
+        console.print(line)
+    console.print(results.verdict)
+    console.print(f"page: {results.page}")
 
 
 def summary_table(summary: Summary, width: int) -> Table:

@@ -1,103 +1,56 @@
-"""From a problem's name to the problem: its parameters are the command's options."""
+"""From the parameters of a problem to options of the command line, and back in what is said."""
 
 from __future__ import annotations
 
 import inspect
+import re
 import types
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin
 
 import click
 
-from equipoise.errors import UserError
-from equipoise.problems import BUILT_IN
-from equipoise.problems.problem import Problem
-from equipoise.study.modules import imported, sha256, source_of
+from equipoise.study.sources import Parameter, Source
 
 
-@dataclass(frozen=True)
-class ProblemSource:
-    """A problem, or a function that makes one of its options."""
-
-    name: str
-    made: Problem | Callable[..., Problem]
-
-    @classmethod
-    def find(cls, name: str) -> ProblemSource:
-        """The source that a built-in name or ``module:attribute`` stands for.
-
-        Raises:
-            UserError: if it cannot be imported, or is neither a problem nor a function.
-        """
-        made = imported(name, BUILT_IN.get(name))
-        if not (isinstance(made, Problem) or callable(made)):
-            raise UserError(f"{name} is neither a Problem nor a function that returns one")
-        return cls(name, made)
-
-    def description(self) -> str:
-        """What it says of itself; the first line stands alone."""
-        text = inspect.getdoc(self.made) if callable(self.made) else None
-        return (text or "A problem of your own.").split("\n\nRaises:")[0]
-
-    def options(self) -> list[click.Option]:
-        """An option for each parameter of the function."""
-        if isinstance(self.made, Problem):
-            return []
-        hints = get_type_hints(self.made, include_extras=True)
-        return [
-            _option(name, parameter.default, hints.get(name, str))
-            for name, parameter in inspect.signature(self.made).parameters.items()
-            if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-        ]
-
-    def make(self, values: dict[str, Any]) -> Problem:
-        """The problem of these options."""
-        problem = self.made if isinstance(self.made, Problem) else self.made(**values)
-        if not isinstance(problem, Problem):
-            raise UserError(f"{self.name} must return a Problem, found {type(problem).__name__}")
-        return problem
-
-    def identity(self, values: dict[str, Any]) -> dict[str, Any]:
-        """What tells this problem from others: options, contents of files, own source text."""
-        identity = {
-            name: f"sha256:{sha256(value)}" if isinstance(value, Path) else value
-            for name, value in values.items()
-            if value is not None
-        }
-        if self.name not in BUILT_IN and (source := source_of(self.name)):
-            identity["source"] = source
-        return identity
+def options_of(source: Source) -> list[click.Option]:
+    """An option for each parameter of the problem's function."""
+    parameters = source.parameters()
+    return [_option(each, parameters) for each in parameters.values()]
 
 
-class _Names(click.ParamType[tuple[str, ...]]):
-    """Names with commas between them."""
-
-    name = "A,B,…"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, ...]:
-        if isinstance(value, tuple):
-            return value
-        return tuple(part.strip() for part in str(value).split(","))
+def as_options(text: str, names: Iterable[str]) -> str:
+    """What Python says, with parameters in backquotes, as the command line says it: --lr."""
+    known = set(names)
+    return re.sub(
+        r"`+(\w+)`+(?:=(?=\w))?",
+        lambda found: _flag(found[1]) if found[1] in known else found[0],
+        text,
+    )
 
 
-def _option(name: str, default: Any, hint: Any) -> click.Option:
-    text = None
-    if get_origin(hint) is Annotated:
-        hint, text = get_args(hint)
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _option(parameter: Parameter, known: Iterable[str]) -> click.Option:
+    hint, default = parameter.hint, parameter.default
     if get_origin(hint) in (Union, types.UnionType):
         hint = next(kind for kind in get_args(hint) if kind is not type(None))
-    usual = {} if default is inspect.Parameter.empty else {"default": default}
+    help = None if parameter.text is None else as_options(parameter.text, known)
+    flag = _flag(parameter.name)
+    if hint is bool:
+        names = [flag, f"--no-{flag[2:]}"] if default is True else [flag]
+        return click.Option(["/".join(names)], default=bool(default), help=help)
+    required = default is inspect.Parameter.empty
     return click.Option(
-        [f"--{name.replace('_', '-')}"],
+        [flag],
         type=_type(hint),
-        help=text,
-        required=not usual,
+        help=help,
+        required=required,
         show_default=default is not None,
-        **usual,
+        **({} if required else {"default": default}),
     )
 
 
@@ -105,7 +58,25 @@ def _type(hint: Any) -> Any:
     if get_origin(hint) is Literal:
         return click.Choice(get_args(hint))
     if get_origin(hint) is tuple:
-        return _Names()
-    if hint is Path:
+        return _List(get_args(hint)[0])
+    if hint is Path or Path in get_args(hint):
         return click.Path(path_type=Path)
     return hint
+
+
+class _List(click.ParamType[tuple[Any, ...]]):
+    """Values of a kind with commas between them."""
+
+    name = "A,B,…"
+
+    def __init__(self, kind: type) -> None:
+        self.kind = click.types.convert_type(kind)
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Any, ...]:
+        parts: Sequence[Any] = value if isinstance(value, tuple) else str(value).split(",")
+        return tuple(
+            self.kind.convert(part.strip() if isinstance(part, str) else part, param, ctx)
+            for part in parts
+        )

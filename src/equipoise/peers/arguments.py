@@ -32,3 +32,6 @@ LEFT_OUT = {
     "SDMGrad": "it needs the gradients of two batches a step",
 }
 """What cannot be compared, and why."""
+
+NOT_SAVED = ("FAMO", "NashMTL")
+"""What keeps more than its ``state_dict()`` says: an optimizer, a batch, the last solution."""

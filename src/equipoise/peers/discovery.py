@@ -13,7 +13,7 @@ from torchjd.aggregation import Aggregator, GramianWeightedAggregator, WeightedA
 from torchjd.scalarization import Scalarizer
 
 from equipoise.directional import Shared
-from equipoise.peers.arguments import ARGUMENTS, PREFIX
+from equipoise.peers.arguments import ARGUMENTS, NOT_SAVED, PREFIX
 from equipoise.peers.weightings import Aggregated, Scalarized, TorchJD, Updated
 
 BASES = (Scalarizer, Aggregator, WeightedAggregator, GramianWeightedAggregator, Weighting)
@@ -58,6 +58,7 @@ def weighting_of(own: str, kind: type[nn.Module]) -> type[TorchJD]:
             "__signature__": _signature(kind),
             "name": PREFIX + own,
             "kind": kind,
+            "resumes": kind.__name__ not in NOT_SAVED,
             "source": ", ".join([f"TorchJD {version('torchjd')}", *papers[:1]]),
         },
     )

@@ -2,76 +2,157 @@
 
 from __future__ import annotations
 
-from functools import partial
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from equipoise.errors import UserError
-from equipoise.problems.problem import Problem, Recipe
-from equipoise.study.jobs import Job, Watcher
-from equipoise.study.loop import train
-from equipoise.study.methods import Method, check_methods
+from equipoise.problems.problem import Problem
+from equipoise.study.asked import Where, ask, run
+from equipoise.study.compare import PathLike
+from equipoise.study.csv import csv_text
+from equipoise.study.folder import write_text
+from equipoise.study.methods import Method, MethodLike, check_methods
+from equipoise.study.runs import Run
+from equipoise.study.sources import ProblemLike
 from equipoise.weighting import Needs
 
 FIRST = 10
 """Of the most suspicious labels, how many are said."""
 
+LABELS = "labels.csv"
+"""In the folder of a study: the labels of its audit."""
 
 ASKED = Needs.DERIVATIVES | Needs.HELD_OUT
 """What a method asks for that aligns samples with held-out ones."""
 
 
-def check_audit(text: str, problem: Problem) -> Method:
-    """The method that a text names.
+@dataclass(frozen=True)
+class Audit:
+    """What an audit found."""
+
+    folder: Path
+    """Of its runs, as of a study; the labels are in ``labels.csv`` there."""
+    labels: pd.DataFrame
+    """Every label that was trained on, see :func:`audit`."""
+
+    @property
+    def findings(self) -> list[str]:
+        """Lines that say what was found, and how well where wrong labels are known."""
+        return findings(self.labels)
+
+    def _repr_html_(self) -> str:
+        lines = "".join(f"<p>{html.escape(line)}</p>" for line in self.findings)
+        return lines + self.labels.head(FIRST).to_html(index=False)
+
+
+def audit(
+    problem: ProblemLike | pd.DataFrame,
+    *,
+    options: Mapping[str, Any] | None = None,
+    method: MethodLike = "slgate",
+    seeds: int = 3,
+    steps: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    device: str = "cpu",
+    threads: int = 1,
+    processes: int = 1,
+    jobs: int = 1,
+    on: Literal["processes", "ray"] = "processes",
+    address: str | None = None,
+    checkpoint: float = 60.0,
+    out: PathLike | None = None,
+    progress: bool = True,
+) -> Audit:
+    """Find training labels that are likely to be wrong, the most suspicious first.
+
+    Suspicious is a label on which training makes the main task worse on held-out samples. Labels of
+    another task can be right and yet harm the main one, so tasks are ranked apart: to find wrong
+    labels of a task, make it the main one. The runs are those of a study of the same folder, which
+    :func:`~equipoise.compare` of this problem goes on with, and the other way round.
+
+    Args:
+        problem: with a main task and samples held out; see :func:`~equipoise.compare` for this
+            and all that is not said here.
+        options: of the problem.
+        method: a weighting of samples that asks for held-out ones.
+        seeds: runs; alignments are means over them.
+        steps: of a run.
+        batch_size: samples in a batch.
+        lr: learning rate.
+        device: where to train.
+        threads: of each process.
+        processes: that train a run together.
+        jobs: runs at once.
+        on: ``"processes"`` or ``"ray"``.
+        address: of a Ray cluster.
+        checkpoint: seconds.
+        out: the folder of the runs and of ``labels.csv``.
+        progress: whether to show how it goes.
+
+    Returns:
+        Its ``labels`` are the main task's first, of a task the most suspicious first. Columns
+        ``sample`` (in the training part, from 0), ``task``, ``alignment`` (mean over steps and
+        seeds, in units of the root mean square of batch and task; negative where the label harms)
+        and ``rank`` (within the task, 1 for the most negative); ``row`` if the problem knows that
+        of the user's file, and ``corrupted``, 0 or 1, if it knows which labels are wrong.
+
+    Raises:
+        UserError: for what cannot be, or if a run fails or diverges.
+    """
+    where = Where(jobs=jobs, on=on, address=address, checkpoint=checkpoint, progress=progress)
+    asked = ask(
+        problem,
+        options,
+        steps=steps,
+        batch_size=batch_size,
+        lr=lr,
+        device=device,
+        threads=threads,
+        processes=processes,
+    )
+    chosen = check_audit(method, asked.problem)
+    folder = asked.usual_folder if out is None else Path(out)
+    runs, failures = run(asked, [chosen], seeds, folder, where)
+    for name, failure in failures.items():
+        raise UserError(f"{name} failed: {failure.reason}")
+    labels = label_table(asked.problem, runs)
+    write_text(folder / LABELS, csv_text(labels))
+    return Audit(folder, labels)
+
+
+def check_audit(given: MethodLike, problem: Problem) -> Method:
+    """The method that is given.
 
     Raises:
         UserError: if it is none that an audit can train with, or not on this problem.
     """
-    method, *others = check_methods(text, problem)
+    method, *others = check_methods([given], problem)
     if others:
-        raise UserError("--method is one method, such as slgate; leave out the others")
+        raise UserError("`method` is one method, such as slgate; leave out the others")
     if ASKED not in method.needs:
         raise UserError(
-            f"--method: {method.label} does not align samples with held-out ones; use slgate or "
+            f"`method`: {method.label} does not align samples with held-out ones; use slgate or "
             "slgrad"
         )
     return method
 
 
-def audit_table(
-    problem: Problem,
-    method: Method,
-    recipe: Recipe,
-    seeds: int,
-    device: torch.device,
-    watcher: Watcher,
-) -> pd.DataFrame:
-    """Every label that was trained on: the main task's first, of a task the most suspicious first.
-
-    Labels of another task can be right and yet harm the main one, so tasks are ranked apart.
-
-    Args:
-        problem: whose training labels are looked at.
-        method: a weighting of samples that asks for held-out ones.
-        recipe: how to train.
-        seeds: number of runs.
-        device: where to train.
-        watcher: who is told how it goes.
-
-    Returns:
-        Columns ``sample`` (in the training part, from 0), ``task``, ``alignment`` (mean over steps
-        and seeds, in units of the root mean square of batch and task; negative where the label
-        harms) and ``rank`` (within the task, 1 for the most negative); ``row`` if the problem knows
-        that of the user's file, and ``corrupted``, 0 or 1, if it knows which labels are wrong.
+def label_table(problem: Problem, runs: Sequence[Run]) -> pd.DataFrame:
+    """Every label that the runs trained on, see :func:`audit`.
 
     Raises:
-        UserError: if a run diverges.
+        UserError: if one diverged.
     """
-    alignment = _mean_alignments(problem, method, recipe, seeds, device, watcher)
+    alignment = _mean_alignments(problem, runs)
     samples, tasks = np.nonzero(~np.isnan(alignment))
     table = pd.DataFrame(
         {
@@ -91,7 +172,7 @@ def audit_table(
 
 
 def findings(table: pd.DataFrame) -> list[str]:
-    """Lines that say what :func:`audit_table` found, and how well where wrong labels are known.
+    """Lines that say what :func:`audit` found, and how well where wrong labels are known.
 
     They are of the main task, and of those others that have labels known to be wrong.
     """
@@ -125,35 +206,17 @@ def _found(name: str, table: pd.DataFrame) -> list[str]:
     ]
 
 
-def _mean_alignments(
-    problem: Problem,
-    method: Method,
-    recipe: Recipe,
-    seeds: int,
-    device: torch.device,
-    watcher: Watcher,
-) -> NDArray[np.float64]:
-    """Means over the seeds, ``(samples, tasks)``; NaN where no run had a label."""
-    total, runs = np.zeros((2, len(problem.train), len(problem.tasks)))
-    for seed in range(seeds):
-        job = Job(method, seed)
-        run = train(
-            problem,
-            partial(method.make, problem, seed),
-            seed=seed,
-            recipe=recipe,
-            device=device,
-            method=method.label,
-            on_step=watcher.started(job, method.label),
-        )
-        watcher.finished(job, method.label, run, trained=True)
-        if run.diverged_at is not None:
+def _mean_alignments(problem: Problem, runs: Sequence[Run]) -> NDArray[np.float64]:
+    """Means over the runs, ``(samples, tasks)``; NaN where none had a label."""
+    total, number = np.zeros((2, len(problem.train), len(problem.tasks)))
+    for each in runs:
+        if each.facts.diverged_at is not None:
             raise UserError(
-                f"training diverged at step {run.diverged_at:,}, so it does not tell which labels "
-                "are wrong: give a smaller --lr"
+                f"training diverged at step {each.facts.diverged_at:,}, so it does not tell which "
+                "labels are wrong: give a smaller `lr`"
             )
-        assert run.samples is not None
-        seen = ~np.isnan(run.samples.alignments)
-        total += np.where(seen, run.samples.alignments, 0)
-        runs += seen
-    return total / np.where(runs, runs, np.nan)
+        alignments = each.samples_part("alignments")
+        seen = ~np.isnan(alignments)
+        total += np.where(seen, alignments, 0)
+        number += seen
+    return total / np.where(number, number, np.nan)

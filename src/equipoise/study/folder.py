@@ -1,70 +1,75 @@
 """The folder of a study: what was asked, and every run that is finished.
 
-    OUT/study.json              the configuration that all runs share
-    OUT/runs/METHOD/seed-N/     a run: run.json (what it was, its metrics), history.npz; of a
-                                problem that can predict new samples, network.pt; of a weighting of
-                                samples, samples.npz
-    OUT/corrupted.csv           training labels that are known to be wrong: sample, task
-    OUT/results.csv             every metric of every run, a row each
-    OUT/summary.json            the comparison
-    OUT/report.html             the same, to look at
+    OUT/study.json                   the configuration that all runs share
+    OUT/runs/METHOD/seed-N/          a run: its files, see `runs`, and manifest.json
+    OUT/runs/METHOD/seed-N.unfinished   a run on its way, see `checkpoints`
+    OUT/corrupted.csv                training labels that are known to be wrong: sample, task
+    OUT/results.csv                  every metric of every run, a row each
+    OUT/summary.json, report.html    the comparison
+    OUT/labels.csv                   the training labels of an audit
+    OUT/set-aside/                   what was found damaged
 
-A run's folder is there whole or not at all. Nothing else in the folder is touched.
+A run's folder is there whole or not at all, and its manifest says of which study it is and what is
+in it: what does not match is set aside. One command at a time works in a folder. Nothing else in
+the folder is touched.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import pickle
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import filelock
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import torch
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as checked_dataclass
 
 from equipoise.errors import UserError
 from equipoise.problems.problem import OVERALL, Problem
+from equipoise.study.modules import sha256_of
+from equipoise.study.runs import Files, Run, named_run, read_run, to_json
 
-Array = npt.NDArray[np.float32]
-
-NETWORK = "network.pt"
-"""In the folder of a run: the state of its network."""
-SAMPLES = "samples.npz"
-"""In the folder of a run: what became of the training samples."""
-CORRUPTED = "corrupted.csv"
-"""In the folder of a study: training labels that are known to be wrong."""
+STUDY, MANIFEST, CORRUPTED = "study.json", "manifest.json", "corrupted.csv"
+ASIDE = "set-aside"
+OURS = ".equipoise-"
+"""How the names of files begin that are being written, and of the lock."""
 LONGEST = 80
 """Characters of a label in the name of a folder."""
 _PLAIN = re.compile(r"[A-Za-z0-9_+-]+")
 
 
-@dataclass(frozen=True)
+@checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Study:
     """What all runs of a folder have in common."""
 
     problem: str
     """Its name."""
-    options: Mapping[str, Any]
+    options: dict[str, Any]
     """What the problem was made with; files stand as the SHA-256 of their contents."""
-    recipe: Mapping[str, Any]
-    """steps, batch_size, lr."""
+    recipe: dict[str, Any]
+    """steps, batch_size, lr, threads and processes."""
     tasks: tuple[str, ...]
-    goals: Mapping[str, str]
+    goals: dict[str, str]
     """Metric → ``"min"`` or ``"max"``; the first decides."""
     notes: tuple[str, ...]
     """What a reader should know of the data."""
     main: str | None = None
     """The task whose value of the objective decides; all together if ``None``."""
+    files: dict[str, str] = field(default_factory=dict)
+    """Where the files among the options were: they may move, and the study stays the same."""
+    asked: dict[str, int] = field(default_factory=dict)
+    """Method → seeds that were asked for, by all commands so far."""
     version: str = version("equipoise")
     """Of the library: runs of two versions are not to be mixed."""
 
@@ -78,91 +83,86 @@ class Study:
         """Whose value of the objective decides: the main task, or all tasks together."""
         return OVERALL if self.main is None else self.main
 
+    @property
+    def identity(self) -> str:
+        """SHA-256 of all but the places of files, and what was asked for."""
+        return sha256_of(json.dumps(self._told(), sort_keys=True, default=str).encode())
 
-@dataclass(frozen=True)
-class History:
-    """What a run recorded on its way."""
+    def differences(self, other: Study) -> list[str]:
+        """What another study has otherwise, in words."""
+        return [
+            f"{name} {there!r} there, {here!r} now"
+            for name, here, there in _differences(self._told(), other._told())
+        ]
 
-    losses: Array
-    """Task losses of each step, ``(steps, tasks)``; NaN where a task had no label."""
-    weights: Array
-    """Weights of each step, ``(steps, tasks)``."""
-    evaluated_at: Array
-    """Steps after which the network was evaluated, ``(evaluations,)``."""
-    validation: Array
-    """The objective there on the validation part, ``(evaluations,)``."""
-    test: Array
-    """The objective there on the test part, ``(evaluations,)``."""
-    seconds_per_step: Array
-    """Mean time of a step since the evaluation before, ``(evaluations,)``."""
+    def _told(self) -> dict[str, Any]:
+        told: dict[str, Any] = json.loads(to_json(asdict(self)))
+        return {name: value for name, value in told.items() if name not in ("files", "asked")}
 
 
 @dataclass(frozen=True)
-class Samples:
-    """What a weighting of samples made of each training sample. NaN where there is no label."""
+class Damaged:
+    """What is in the place of a run and cannot be trusted."""
 
-    weights: Array
-    """Mean weight since the evaluation before, uniform weights being 1:
-    ``(evaluations, samples, tasks)``."""
-    alignments: Array
-    """Mean alignment over the run, each in units of the root mean square of its batch and task:
-    ``(samples, tasks)``."""
-    shown: npt.NDArray[np.int64]
-    """Samples by total weight: up to 24 of the largest, then up to 24 of the smallest."""
-    pictures: npt.NDArray[np.uint8]
-    """The pictures of ``shown``, ``(samples, height, width, 1 or 3)``; empty if there are none."""
+    path: Path
+    reason: str
 
 
-@dataclass(frozen=True)
-class Run:
-    """One method, trained once."""
-
-    method: str
-    """Its label; ``single`` for the network that learns ``task`` alone."""
-    seed: int
-    task: str | None
-    """The one task that was learned, for ``single``."""
-    selected_step: int
-    """The step with the best validation objective, whose network the metrics are of."""
-    diverged_at: int | None
-    """The step of the first non-finite loss, after which training stopped. Metrics are NaN then."""
-    metrics: Mapping[str, Mapping[str, float]]
-    """On the test part: metric → task or ``"all"`` → value."""
-    history: History
-    source: str | None = None
-    """What tells a method of the user's own from the same one with changed text."""
-    network: Mapping[str, torch.Tensor] | None = field(default=None, compare=False, repr=False)
-    """The state of the network of ``selected_step``, if it is to be kept; not read back."""
-    samples: Samples | None = field(default=None, compare=False, repr=False)
-    """What became of the training samples, for a weighting of samples."""
-    corrupted: npt.NDArray[np.bool_] | None = field(default=None, compare=False, repr=False)
-    """With ``samples``, which labels are known to be wrong, ``(samples, tasks)``. All runs of a
-    study have the same, which is kept once, in its folder."""
+_STUDY = TypeAdapter(Study)
 
 
-def open_study(out: Path, study: Study) -> None:
-    """Make the folder of a study, or see that it is this study's.
+@contextmanager
+def opened(out: Path, study: Study) -> Iterator[tuple[Study, list[str]]]:
+    """Hold the folder of a study, made if it is not there.
+
+    Gives the study, with what was asked for before, and sentences on what was repaired.
 
     Raises:
-        UserError: if the folder is another study's, or holds anything else.
+        UserError: if the folder is another study's, holds anything else, or another command is at
+            work in it.
     """
-    asked = json.loads(_json(asdict(study)))
-    if (out / "study.json").exists():
-        found = json.loads((out / "study.json").read_text(encoding="utf-8"))
-        differences = [
-            f"{name} {there!r} there, {here!r} now"
-            for name, there, here in _differences(found, asked)
-        ]
-        if differences:
-            raise UserError(
-                f"{out} holds a study of another configuration ({'; '.join(differences)}): "
-                "give another --out, or the options of that study"
-            )
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} holds something other than a study: give another --out")
-    else:
-        out.mkdir(parents=True, exist_ok=True)
-        write_text(out / "study.json", _json(asdict(study)))
+    _check_ours(out)
+    out.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(out / f"{OURS}lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise UserError(
+            f"another command is at work in {out}: wait until it is done, or give another `out`"
+        ) from None
+    with lock:
+        for leftover in [*out.glob(f"{OURS}*"), *out.glob(f"runs/*/{OURS}*")]:
+            if leftover != Path(lock.lock_file):
+                _remove(leftover)
+        before, said = _study_before(out, study)
+        study = replace(study, asked={**before.asked, **study.asked} if before else study.asked)
+        write_text(out / STUDY, to_json(asdict(study)))
+        yield study, said
+
+
+def _check_ours(out: Path) -> None:
+    if not out.exists() or (out / STUDY).exists() or (out / "runs").is_dir():
+        return
+    if not out.is_dir() or any(not path.name.startswith(OURS) for path in out.iterdir()):
+        raise UserError(f"{out} holds something other than a study: give another `out`")
+
+
+def _study_before(out: Path, study: Study) -> tuple[Study | None, list[str]]:
+    """What the folder has, if it is this study; what cannot be read makes way."""
+    if not (out / STUDY).exists():
+        return None, []
+    try:
+        found = _read_study(out)
+    except ValueError as error:
+        place = set_aside(out, out / STUDY)
+        said = f"{out / STUDY} could not be read ({error}): it is now {place}, and written anew"
+        return None, [said]
+    if differences := study.differences(found):
+        raise UserError(
+            f"{out} holds a study of another configuration ({'; '.join(differences)}): "
+            "give another `out`, or the options of that study"
+        )
+    return found, []
 
 
 def read_study(out: Path) -> Study:
@@ -172,12 +172,22 @@ def read_study(out: Path) -> Study:
         UserError: if there is none, or it cannot be read.
     """
     try:
-        found = json.loads((out / "study.json").read_text(encoding="utf-8"))
-        return Study(**{**found, "tasks": tuple(found["tasks"]), "notes": tuple(found["notes"])})
-    except FileNotFoundError:
-        raise UserError(f"{out} holds no study: there is no {out / 'study.json'}") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{out / 'study.json'} cannot be read: {error}") from None
+        return _read_study(out)
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{out} holds no study: there is no {out / STUDY}") from None
+    except ValueError as error:
+        raise UserError(
+            f"{out / STUDY} cannot be read ({error}): the command that made the study writes it "
+            "anew"
+        ) from None
+
+
+def _read_study(out: Path) -> Study:
+    try:
+        return _STUDY.validate_python(json.loads((out / STUDY).read_text(encoding="utf-8")))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
 def run_folder(out: Path, method: str, seed: int, task_index: int | None) -> Path:
@@ -189,56 +199,87 @@ def run_folder(out: Path, method: str, seed: int, task_index: int | None) -> Pat
     name = method.replace("/", "-")
     if len(name) > LONGEST or not _PLAIN.fullmatch(name):
         readable = re.sub(r"[^A-Za-z0-9_.+=-]+", "-", name)[:LONGEST].strip("-.")
-        name = f"{readable}-{hashlib.sha256(method.encode()).hexdigest()[:12]}"
+        name = f"{readable}-{sha256_of(method.encode())[:12]}"
     if task_index is not None:
         name += f"-{task_index}"
     return out / "runs" / name / f"seed-{seed}"
 
 
-def write_run(folder: Path, run: Run) -> None:
-    """Write a run whole or not at all: aside first, then renamed.
+def write_run(out: Path, study: Study, files: Files) -> Run:
+    """Write a run whole or not at all: aside first, then renamed. The run as it is there.
 
-    If another process has made the same run meanwhile, that one stays.
+    Raises:
+        OSError: if it cannot be written.
     """
+    facts = read_run(files).facts
+    folder = _place(out, study, facts.method, facts.seed, facts.task)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder.parent))
+    aside = Path(tempfile.mkdtemp(prefix=OURS, dir=folder.parent))
+    manifest = {
+        "study": study.identity,
+        "method": facts.method,
+        "seed": facts.seed,
+        "task": facts.task,
+        "files": {name: sha256_of(content) for name, content in files.items()},
+    }
     try:
-        np.savez_compressed(aside / "history.npz", allow_pickle=False, **vars(run.history))
-        if run.network is not None:
-            torch.save(run.network, aside / NETWORK)
-        if run.samples is not None:
-            np.savez_compressed(aside / SAMPLES, allow_pickle=False, **vars(run.samples))
-        arrays = ("history", "network", "samples", "corrupted")
-        facts = {name: value for name, value in vars(run).items() if name not in arrays}
-        (aside / "run.json").write_text(_json(facts), encoding="utf-8")
+        for name, content in {**files, MANIFEST: to_json(manifest).encode()}.items():
+            (aside / name).write_bytes(content)
         aside.chmod(0o755)
-        try:
-            aside.rename(folder)
-        except OSError:
-            if not folder.exists():
-                raise
+        aside.rename(folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+    return read_run(folder)
 
 
-def read_run(folder: Path) -> Run:
-    """A run that :func:`write_run` wrote."""
-    facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    with np.load(folder / "history.npz", allow_pickle=False) as arrays:
-        history = History(**arrays)
-    samples = None
-    if (folder / SAMPLES).exists():
-        with np.load(folder / SAMPLES, allow_pickle=False) as arrays:
-            samples = Samples(**arrays)
-    return Run(**facts, history=history, samples=samples)
+def read_runs(out: Path, study: Study) -> tuple[list[Run], list[Damaged]]:
+    """All finished runs of a folder, in the order of their names; and what is no run of it."""
+    runs, damaged = [], []
+    for folder in sorted((out / "runs").glob("*/seed-*")):
+        if not folder.is_dir() or folder.parent.name.startswith("."):
+            continue
+        try:
+            runs.append(_checked_run(out, folder, study))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            damaged.append(Damaged(folder, str(error) or type(error).__name__))
+    return runs, damaged
 
 
-def read_runs(out: Path) -> list[Run]:
-    """All finished runs of a folder, in the order of their names."""
-    runs = [read_run(folder) for folder in run_folders(out)]
-    samples = next((len(run.samples.alignments) for run in runs if run.samples is not None), 0)
-    corrupted = read_corrupted(out, samples) if samples else None
-    return [run if run.samples is None else replace(run, corrupted=corrupted) for run in runs]
+def _checked_run(out: Path, folder: Path, study: Study) -> Run:
+    """The run in a folder, if its manifest says so.
+
+    Raises:
+        Exception: of the kinds that damaged files raise, with the reason.
+    """
+    manifest = json.loads((folder / MANIFEST).read_bytes())
+    if manifest["study"] != study.identity:
+        raise ValueError("it is of another study")
+    was = manifest["method"], manifest["seed"], manifest["task"]
+    if _place(out, study, *was) != folder:
+        raise ValueError(f"it is the place of another run than {named_run(*was)}")
+    contents = {path.name for path in folder.iterdir()} - {MANIFEST}
+    if contents != manifest["files"].keys():
+        raise ValueError(f"its files are {', '.join(sorted(contents))}")
+    for name, digest in manifest["files"].items():
+        if sha256_of((folder / name).read_bytes()) != digest:
+            raise ValueError(f"{name} is not as it was written")
+    run = read_run(folder)
+    if (run.facts.method, run.facts.seed, run.facts.task) != was:
+        raise ValueError("its manifest is of another run")
+    return run
+
+
+def _place(out: Path, study: Study, method: str, seed: int, task: str | None) -> Path:
+    return run_folder(out, method, seed, None if task is None else study.tasks.index(task))
+
+
+def set_aside(out: Path, path: Path) -> Path:
+    """Move what is damaged to a name of its own; where it is now."""
+    name = "-".join(path.relative_to(out).parts)
+    places = (out / ASIDE / (name if not n else f"{name}-{n}") for n in range(10**6))
+    place = next(place for place in places if not place.exists())
+    place.parent.mkdir(exist_ok=True)
+    return path.rename(place)
 
 
 def write_corrupted(out: Path, problem: Problem) -> None:
@@ -250,7 +291,7 @@ def write_corrupted(out: Path, problem: Problem) -> None:
     write_text(out / CORRUPTED, table.to_csv(index=False))
 
 
-def read_corrupted(out: Path, samples: int) -> npt.NDArray[np.bool_] | None:
+def read_corrupted(out: Path, study: Study, samples: int) -> npt.NDArray[np.bool_] | None:
     """Which training labels are known to be wrong, ``(samples, tasks)``; ``None`` if none are.
 
     Raises:
@@ -259,11 +300,10 @@ def read_corrupted(out: Path, samples: int) -> npt.NDArray[np.bool_] | None:
     path = out / CORRUPTED
     if not path.exists():
         return None
-    tasks = read_study(out).tasks
-    corrupted = np.zeros((samples, len(tasks)), bool)
+    corrupted = np.zeros((samples, len(study.tasks)), bool)
     try:
         table = pd.read_csv(path, dtype={"sample": int, "task": str}, keep_default_na=False)
-        corrupted[table["sample"], [tasks.index(task) for task in table["task"]]] = True
+        corrupted[table["sample"], [study.tasks.index(task) for task in table["task"]]] = True
     except (ValueError, KeyError, IndexError) as error:
         raise UserError(
             f"{path} cannot be read ({error}): delete it, and the command that made the study "
@@ -272,70 +312,36 @@ def read_corrupted(out: Path, samples: int) -> npt.NDArray[np.bool_] | None:
     return corrupted if corrupted.any() else None
 
 
-def read_network(folder: Path) -> dict[str, torch.Tensor]:
-    """The state of a run's network, on the CPU.
-
-    Raises:
-        UserError: if it cannot be read.
-    """
-    path = folder / NETWORK
-    try:
-        state: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
-        raise UserError(
-            f"{path} cannot be read: delete {folder}, and the same command makes it anew"
-        ) from error
-    return state
-
-
-def run_folders(out: Path) -> list[Path]:
-    """The folders of all finished runs, in the order of their names."""
-    return [path.parent for path in sorted((out / "runs").glob("[!.]*/seed-*/run.json"))]
-
-
-def metrics_table(runs: Sequence[Run]) -> pd.DataFrame:
-    """Columns ``method, seed, task, metric, value``, a row for every figure of every run."""
-    rows = [
-        (run.method, run.seed, task, metric, value)
-        for run in runs
-        for metric, values in run.metrics.items()
-        for task, value in values.items()
-    ]
-    return pd.DataFrame(rows, columns=["method", "seed", "task", "metric", "value"])
-
-
-def named(metric: str, task: str) -> str:
-    """A metric's value for a task in words: ``score of price``, or ``score`` of all tasks."""
-    return metric if task == OVERALL else f"{metric} of {task}"
-
-
-def check_free(option: str, path: Path) -> None:
-    """Raise a :class:`UserError` if the file that an option names is there already."""
-    if path.exists():
-        raise UserError(f"{option}: there is {path} already; delete it or give another file")
-
-
 def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all, in UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole or not at all."""
-    handle, aside = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    handle, aside = tempfile.mkstemp(prefix=OURS, dir=path.parent)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
         os.chmod(aside, 0o644)
         os.replace(aside, path)
     finally:
         Path(aside).unlink(missing_ok=True)
 
 
-def _differences(found: Any, asked: Any, name: str = "") -> list[tuple[str, Any, Any]]:
-    if isinstance(found, dict) and isinstance(asked, dict):
+def _remove(path: Path) -> None:
+    with suppress(FileNotFoundError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _differences(here: Any, there: Any, name: str = "") -> list[tuple[str, Any, Any]]:
+    if isinstance(here, Mapping) and isinstance(there, Mapping):
         return [
             difference
-            for key in {**found, **asked}
-            for difference in _differences(found.get(key), asked.get(key), f"{name} {key}".strip())
+            for key in {**there, **here}
+            for difference in _differences(here.get(key), there.get(key), f"{name} {key}".strip())
         ]
-    return [] if found == asked else [(name, found, asked)]
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, indent=1, ensure_ascii=False, default=str)
+    return [] if here == there else [(name, here, there)]

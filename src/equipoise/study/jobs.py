@@ -1,9 +1,11 @@
-"""Methods × seeds: what is to be run, what is already there, and what comes of it."""
+"""What is to be run: each run is data, and can be made by any process."""
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -12,113 +14,144 @@ import torch
 
 from equipoise.errors import UserError
 from equipoise.problems.problem import Problem, Recipe
-from equipoise.study.folder import (
-    Run,
-    Study,
-    metrics_table,
-    read_run,
-    read_runs,
-    run_folder,
-    write_run,
-    write_text,
-)
-from equipoise.study.loop import train
+from equipoise.study.checkpoints import Checkpoint
+from equipoise.study.loop import Loop
 from equipoise.study.methods import Method, only
-from equipoise.study.page.report import write_report
-from equipoise.study.statistics import Summary, summarise, to_json
+from equipoise.study.runs import Files, Run, named_run
+
+
+@dataclass(frozen=True)
+class Training:
+    """How all runs of a study are trained."""
+
+    steps: int
+    batch_size: int
+    """Of all processes together."""
+    lr: float
+    threads: int = 1
+    """Of each process: sums in another order have other last digits, so this is part of a study."""
+    processes: int = 1
+    """That train a run together."""
+    device: str = "cpu"
+
+    def recipe(self, problem: Problem) -> Recipe:
+        """The problem's own, with these figures."""
+        return replace(problem.recipe, steps=self.steps, batch_size=self.batch_size, lr=self.lr)
 
 
 @dataclass(frozen=True)
 class Job:
     """One run to be made."""
 
+    problem: str
+    """Its name."""
     method: Method
     seed: int
-    task: int | None = None
-    """Position of the one task to learn, for ``single``."""
+    task: str | None
+    """The one task to learn, for ``single``."""
+    training: Training
+    identity: str = ""
+    """Of the study."""
+    unfinished: Path | None = None
+    """Where the run is kept while it is on its way."""
+    checkpoint: float = 60.0
+    """Seconds from one time that it is kept to the next."""
 
-    def folder(self, out: Path) -> Path:
-        """Where the run is kept in the folder of a study."""
-        return run_folder(out, self.method.label, self.seed, self.task)
+    @property
+    def name(self) -> str:
+        """The run in words."""
+        return named_run(self.method.label, self.seed, self.task)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run that could not be made."""
+
+    reason: str
+    """In a sentence."""
+    trace: str = ""
+    """Where it happened, if that is not in the sentence."""
 
 
 class Watcher(Protocol):
     """Who is told how a study goes."""
 
-    def started(self, job: Job, name: str) -> Callable[[], None]:
-        """A job begins; the function that comes back is called after every step of it."""
+    def started(self, job: Job) -> None:
+        """A job begins."""
 
-    def finished(self, job: Job, name: str, run: Run, *, trained: bool) -> None:
-        """A job's run is in its folder; ``trained`` unless it had been there before."""
+    def steps(self, job: Job, done: int) -> None:
+        """It has done so many steps, those of an earlier start among them."""
+
+    def finished(self, job: Job, run: Run, *, trained: bool) -> None:
+        """Its run is in the folder; ``trained`` unless it had been there before."""
+
+    def failed(self, job: Job, failure: Failure) -> None:
+        """There is no run of it."""
+
+    def said(self, sentence: str) -> None:
+        """Something else that a user should know."""
 
 
-def jobs_of(
+def methods_and_seeds(
     methods: Sequence[Method], problem: Problem, seeds: int, single_task: bool
-) -> list[Job]:
+) -> Iterator[tuple[Method, int, str | None]]:
     """Every run of a study, seed by seed, so that a study that is stopped can be compared."""
-    alone = [only(task, problem) for task in problem.tasks] if single_task else []
-    return [
-        job
-        for seed in range(seeds)
-        for job in [
-            *(Job(method, seed) for method in methods),
-            *(Job(method, seed, task) for task, method in enumerate(alone)),
-        ]
-    ]
+    alone = [(only(task, problem), task) for task in problem.tasks] if single_task else []
+    for seed in range(seeds):
+        yield from ((method, seed, None) for method in methods)
+        yield from ((method, seed, task) for method, task in alone)
 
 
-def check_sources(jobs: Sequence[Job], out: Path) -> None:
-    """Refuse to go on beside runs of a method of the user's own that has changed since.
+def run_job(job: Job, problem: Problem, on_step: Callable[[int], None]) -> Files:
+    """Make a run, from where it was stopped if it was.
 
-    Raises:
-        UserError: if there is one.
+    The random state of the process and its number of threads are left as they were.
+
+    Args:
+        job: what to run.
+        problem: the job's.
+        on_step: gets the number of steps done.
+
+    Returns:
+        The files of the run.
     """
-    for job in jobs:
-        folder = job.folder(out)
-        if job.method.source and folder.exists() and read_run(folder).source != job.method.source:
-            raise UserError(
-                f"the file of {job.method.label} has changed since {folder} was made: delete its "
-                "runs, or give another --out"
-            )
+    checkpoint = None
+    if job.unfinished is not None and job.method.resumes:
+        checkpoint = Checkpoint(job.unfinished, f"{job.identity} {job.name}", job.checkpoint)
+    with _threads(job.training.threads), torch.random.fork_rng():
+        loop = Loop(
+            problem,
+            partial(job.method.make, problem, job.seed),
+            seed=job.seed,
+            recipe=job.training.recipe(problem),
+            device=torch.device(job.training.device),
+            task=job.task,
+        )
+        if checkpoint is not None:
+            checkpoint.restore(loop)
+        while not loop.done:
+            loop.step()
+            on_step(loop.record.done)
+            if checkpoint is not None:
+                checkpoint.step(loop)
+        return loop.record.files(job.method.label, job.method.source, job.seed, job.task)
 
 
-def run_jobs(
-    jobs: Sequence[Job],
-    problem: Problem,
-    recipe: Recipe,
-    device: torch.device,
-    out: Path,
-    watcher: Watcher,
-) -> Iterator[Run]:
-    """Make the runs that are not there yet, and yield all of them."""
-    for job in jobs:
-        task = None if job.task is None else problem.tasks[job.task]
-        name = job.method.label if task is None else f"{job.method.label} {task}"
-        folder = job.folder(out)
-        there = folder.exists()
-        if not there:
-            run = train(
-                problem,
-                partial(job.method.make, problem, job.seed),
-                seed=job.seed,
-                recipe=recipe,
-                device=device,
-                method=job.method.label,
-                source=job.method.source,
-                task=task,
-                on_step=watcher.started(job, name),
-            )
-            write_run(folder, run)
-        run = read_run(folder)
-        watcher.finished(job, name, run, trained=not there)
-        yield run
+def try_job(job: Job, problem: Problem, on_step: Callable[[int], None]) -> Files | Failure:
+    """The same; what goes wrong is returned, so that other jobs can go on."""
+    try:
+        return run_job(job, problem, on_step)
+    except UserError as error:
+        return Failure(str(error))
+    except Exception as error:
+        return Failure(f"{type(error).__name__}: {error}".splitlines()[0], traceback.format_exc())
 
 
-def write_results(out: Path, study: Study) -> Summary:
-    """Write the table, the summary and the page of all finished runs of a folder."""
-    runs = read_runs(out)
-    summary = summarise(study, runs)
-    write_text(out / "results.csv", metrics_table(runs).to_csv(index=False))
-    write_text(out / "summary.json", to_json(summary))
-    write_report(study, runs, out / "report.html")
-    return summary
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

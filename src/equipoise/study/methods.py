@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add, or_
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import nn
@@ -17,7 +17,7 @@ from equipoise.problems.problem import Problem
 from equipoise.step import Step
 from equipoise.study.arguments import checked, options_of
 from equipoise.study.losses import losses_of
-from equipoise.study.modules import imported, source_of
+from equipoise.study.modules import imported, text_of
 from equipoise.study.names import Named, parse, shown
 from equipoise.study.statistics import IDEAL, SINGLE
 from equipoise.weighting import Needs, Weighting
@@ -32,6 +32,10 @@ WEIGHTINGS: dict[str, type[Weighting]] = {
 }
 """Name on the command line → class, for all of ours."""
 
+MethodLike: TypeAlias = "str | type[Weighting] | Callable[[Problem], Any]"
+"""A text, a class, or a function of the problem that returns one of these or a weighting."""
+
+SUBCLASS = "make it a subclass of equipoise.LossWeighting, or of another of its kind"
 DEFAULT = ("constant", "uncertainty", "dwa", "slaw")
 
 TORCHJD = "torchjd/"
@@ -53,9 +57,18 @@ class Part:
     options: Mapping[str, Any]
     label: str
     """Name and options, the same for every spelling."""
+    function: Callable[[Problem], Weighting] | None = None
+    """Of a user's own, that makes it instead."""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is a user's own."""
+        return self.function is not None or ":" in self.name
 
     def make(self, problem: Problem, seed: int, network: nn.Module) -> Weighting:
         """The weighting; ``seed`` goes to one that draws numbers of its own."""
+        if self.function is not None:
+            return self.function(problem)
         draws = {"seed": seed} if "seed" in options_of(self.kind) else {}
         try:
             return self.kind.made_for(
@@ -88,9 +101,14 @@ class Method:
         return reduce(or_, (part.kind.needs for part in self.parts))
 
     @property
+    def resumes(self) -> bool:
+        """Whether a run of it goes on as if never stopped."""
+        return all(part.kind.resumes for part in self.parts)
+
+    @property
     def source(self) -> str | None:
-        """What tells classes of a user's own from the same ones with changed text."""
-        own = [source_of(part.name) for part in self.parts if ":" in part.name]
+        """What tells what is a user's own from the same with changed text."""
+        own = [text_of(part.function or part.kind) for part in self.parts if part.is_own]
         return ", ".join(filter(None, own)) or None
 
     def make(self, problem: Problem, seed: int, network: nn.Module) -> Weighting:
@@ -129,13 +147,21 @@ def default_methods(problem: Problem) -> str:
     return ",".join([*DEFAULT, *[IDEAL] * (problem.ideal_weights is not None)])
 
 
-def check_methods(text: str, problem: Problem) -> list[Method]:
-    """The methods that a text names, each tried on the problem as far as that takes no time.
+def check_methods(given: str | Sequence[MethodLike] | None, problem: Problem) -> list[Method]:
+    """The methods that are given, each tried on the problem as far as that takes no time.
 
     Raises:
         UserError: for what is no method or occurs twice, and a method that cannot run.
     """
-    methods = find_methods(text, problem)
+    if given is None:
+        given = default_methods(problem)
+    methods = [
+        method
+        for each in ([given] if isinstance(given, str) else given)
+        for method in _methods_of(each, problem)
+    ]
+    if not methods:
+        raise UserError("`methods` names no method: slaw is one")
     labels = [method.label for method in methods]
     for method in methods:
         if labels.count(method.label) > 1:
@@ -162,6 +188,30 @@ def find_methods(text: str, problem: Problem | None = None) -> list[Method]:
         UserError: if there is no such method, or it has no such options.
     """
     return [Method(tuple(_part(named, problem) for named in parts)) for parts in parse(text)]
+
+
+def _methods_of(given: MethodLike, problem: Problem) -> list[Method]:
+    """The methods that one thing stands for."""
+    if isinstance(given, str):
+        return find_methods(given, problem)
+    if isinstance(given, type):
+        if not issubclass(given, Weighting):
+            raise UserError(f"{_path(given)} is no weighting: {SUBCLASS}")
+        known = {kind: name for name, kind in WEIGHTINGS.items()}
+        name = known.get(given) or getattr(given, "name", None) or _path(given)
+        return [Method((Part(name, given, {}, label=name),))]
+    if not callable(given):
+        raise UserError(f"a method is a text, a class or a function, found {given!r}")
+    made = given(problem)
+    if not isinstance(made, Weighting):
+        return _methods_of(made, problem)
+    name = _path(given)
+    return [Method((Part(name, type(made), {}, label=name, function=given),))]
+
+
+def _path(thing: Any) -> str:
+    """Where a class or function is: ``module:name``."""
+    return f"{thing.__module__}:{thing.__qualname__}"
 
 
 def only(name: str, problem: Problem) -> Method:
@@ -204,10 +254,7 @@ def _own(name: str) -> tuple[str, type[Weighting]]:
     """A class of the user's own, named as ``module:Class``."""
     kind = imported(name)
     if not (isinstance(kind, type) and issubclass(kind, Weighting)):
-        raise UserError(
-            f"{name} is no weighting: make it a subclass of equipoise.LossWeighting, or of another "
-            "of its kind"
-        )
+        raise UserError(f"{name} is no weighting: {SUBCLASS}")
     return name, kind
 
 
@@ -225,11 +272,11 @@ def _known(name: str, ideal: bool) -> tuple[str, type[Weighting]]:
 def _check_needs(method: Method, problem: Problem) -> None:
     """Refuse what the problem does not offer."""
     if Needs.MAIN in method.needs and problem.main is None:
-        raise UserError(f"{method.label} serves a main task: name one with --main, or leave it out")
+        raise UserError(f"{method.label} serves a main task: name one with `main`, or leave it out")
     if Needs.HELD_OUT in method.needs and problem.held_out is None:
         raise UserError(
             f"{method.label} needs samples that are held out from training: give their share with "
-            "--held-out, or leave it out"
+            "`held_out`, or leave it out"
         )
     tasks, last = len(problem.tasks), method.parts[-1].name
     least = LEAST_TASKS.get(last, 1)

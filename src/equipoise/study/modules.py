@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import inspect
 import os
 import re
 import sys
@@ -46,10 +47,26 @@ def source_of(name: str) -> str | None:
     return f"sha256:{sha256(Path(file))}" if file else None
 
 
+def text_of(thing: Any) -> str | None:
+    """What tells the file that a class or function is in, or its own text, from a changed one."""
+    module = sys.modules.get(thing.__module__)
+    if file := getattr(module, "__file__", None):
+        return f"sha256:{sha256(Path(file))}"
+    try:
+        return f"sha256:{sha256_of(inspect.getsource(thing).encode())}"
+    except (OSError, TypeError):  # typed in where nothing is kept
+        return None
+
+
 def sha256(path: Path) -> str:
     """Of a file's contents; of a folder, of the names and contents of the files in it."""
     if path.is_dir():
         files = sorted(each for each in path.rglob("*") if each.is_file())
         lines = (f"{sha256(each)} {each.relative_to(path).as_posix()}\n" for each in files)
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+        return sha256_of("".join(lines).encode())
+    return sha256_of(path.read_bytes())
+
+
+def sha256_of(content: bytes) -> str:
+    """Of bytes, in hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()

@@ -2,115 +2,107 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from equipoise.errors import UserError
+from equipoise.problems import BUILT_IN
 from equipoise.problems.problem import Problem
-from equipoise.study.folder import (
-    NETWORK,
-    check_free,
-    read_network,
-    read_runs,
-    run_folder,
-    run_folders,
-    write_text,
-)
-from equipoise.study.statistics import Summary
+from equipoise.study.compare import PathLike
+from equipoise.study.folder import Study
+from equipoise.study.results import open_study
+from equipoise.study.runs import Run
+from equipoise.study.sources import HASH, ProblemLike, Source
 
 
-def check_predictions(name: str, problem: Problem, samples: Path | None, path: Path | None) -> None:
-    """Try what ``--predict`` asks for, if it does, with a network that has learned nothing.
-
-    Args:
-        name: of the problem.
-        problem: that is to predict.
-        samples: the file of new samples, of ``--predict``.
-        path: the file to write, of ``--predictions``.
-
-    Raises:
-        UserError: if they cannot be made.
-    """
-    if samples is None and path is None:
-        return
-    if samples is None or path is None:
-        raise UserError(
-            "--predict FILE, the new samples, and --predictions OUT.csv, the file to write, go "
-            "together: give both or neither"
-        )
-    if problem.predict is None:
-        raise UserError(
-            f"{name} cannot predict new samples, as it has no predict: leave out --predict and "
-            "--predictions"
-        )
-    check_free("--predictions", path)
-    _predict(problem, samples, [problem.network()])
-    path.parent.mkdir(parents=True, exist_ok=True)
-
-
-def check_networks(out: Path) -> None:
-    """Raise a :class:`UserError` if a finished run of the folder of a study has no network."""
-    without = [folder for folder in run_folders(out) if not (folder / NETWORK).exists()]
-    if without:
-        raise UserError(
-            f"{len(without)} of the finished runs, such as {without[0]}, have no {NETWORK}, as an "
-            "earlier Equipoise made them: delete the folders of these runs, and the same command "
-            "makes them anew"
-        )
-
-
-def write_predictions(
-    problem: Problem, summary: Summary, out: Path, samples: Path, path: Path, device: torch.device
-) -> str:
-    """Write what the networks of the best method predict, whole or not at all.
+def predict(
+    folder: PathLike,
+    rows: PathLike | pd.DataFrame,
+    *,
+    problem: ProblemLike | pd.DataFrame | None = None,
+    method: str | None = None,
+    device: str = "cpu",
+) -> pd.DataFrame:
+    """What the networks of a study predict for new samples, together.
 
     Args:
-        problem: that can predict.
-        summary: of the study.
-        out: the study's folder.
-        samples: the file of new samples.
-        path: the file to write, not there yet.
+        folder: of a study, of a problem that can predict.
+        rows: the new samples: a file, or a data frame for a problem that takes one.
+        problem: the study's, if it is not one that its name stands for, or its files have moved;
+            then with the study's options.
+        method: whose networks; by default those of the best method of a finished study.
         device: where to predict.
 
     Returns:
-        A line that says which networks predicted.
+        A row for each sample, in order; for its columns see the problem.
 
     Raises:
-        UserError: if no method can be chosen, or a network cannot be read.
+        UserError: if the problem cannot predict, is not the study's, no method can be chosen, or a
+            network is not finite.
     """
-    if not summary.eligible:
-        raise UserError(
-            f"no method has a finite {summary.criterion}, so none can predict {samples}"
-        )
-    method = summary.eligible[0].method
-    networks = [
-        _trained(problem, run_folder(out, method, run.seed, None)).to(device)
-        for run in read_runs(out)
-        if run.method == method
-    ]
-    text = _predict(problem, samples, networks)
-    check_free("--predictions", path)
-    write_text(path, text)
-    runs = "the run" if len(networks) == 1 else f"the {len(networks)} runs"
-    return f"predictions: {path}, by {runs} of {method}"
-
-
-def _predict(problem: Problem, samples: Path, networks: Sequence[nn.Module]) -> str:
-    assert problem.predict is not None
+    results = open_study(folder)
+    found = _problem_of(results.study, problem)
+    if found.predict is None:
+        raise UserError(f"{results.study.problem} cannot predict new samples")
+    chosen = method or results.best
+    if chosen is None:
+        raise UserError(f"{folder} names no best method: {results.verdict} Give a `method`")
+    runs = [run for run in results.runs if run.facts.method == chosen and run.has_network]
+    if not runs:
+        raise UserError(f"{folder} has no networks of {chosen}")
+    networks = [_trained(found, run).to(device).eval() for run in runs]
     with torch.no_grad():
-        return problem.predict(samples, [network.eval() for network in networks])
+        return found.predict(rows if isinstance(rows, pd.DataFrame) else Path(rows), networks)
 
 
-def _trained(problem: Problem, folder: Path) -> nn.Module:
-    network = problem.network()
-    try:
-        network.load_state_dict(read_network(folder))
-    except RuntimeError as error:
+def _problem_of(study: Study, problem: ProblemLike | pd.DataFrame | None) -> Problem:
+    """The problem that the study was of."""
+    options: dict[str, Any] = {**study.options, **study.files}
+    options.pop("source", None)
+    if isinstance(problem, pd.DataFrame):
+        problem, options = "table", {**options, "data": problem}
+    elif problem is None:
+        if not _named(study) or any(str(each).startswith(HASH) for each in options.values()):
+            raise UserError(
+                "the study was made with an object of a program: give it as `problem` too"
+            )
+        problem = study.problem
+    source = Source.of(problem)
+    made = {} if isinstance(source.made, Problem) else source.options(options)
+    found = source.make(made)
+    if source.identity(made, found) != study.options:
         raise UserError(
-            f"{folder / NETWORK} is not of this problem's network: delete {folder}, and the same "
-            "command makes it anew"
-        ) from error
+            f"{source.name} is not as it was when the study was made: its options, files or text "
+            "differ"
+        )
+    return found
+
+
+def _named(study: Study) -> bool:
+    return study.problem in BUILT_IN or ":" in study.problem
+
+
+def _trained(problem: Problem, run: Run) -> nn.Module:
+    """The network of a run.
+
+    Raises:
+        UserError: if it is of another problem, or cannot predict anything.
+    """
+    network, state = problem.network(), run.network()
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise UserError(f"the network of {run.name} is not of this problem's kind") from error
+    if not all(_finite(each) for each in state.values()):
+        raise UserError(
+            f"the network of {run.name} has parameters that are not finite: it predicts nothing"
+        )
     return network
+
+
+def _finite(tensor: Tensor) -> bool:
+    return not tensor.is_floating_point() or bool(tensor.isfinite().all())

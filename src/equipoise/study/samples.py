@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from equipoise.problems.problem import Problem
+from equipoise.processes import summed
 from equipoise.sample.base import SampleWeighting
-from equipoise.study.folder import Samples
+from equipoise.study.detection import separation
+from equipoise.study.runs import Samples
 
 SHOWN = 24
 """Samples of the largest and of the smallest weights that are kept as pictures."""
 
 
 class SampleRecord:
-    """Sums over steps, by training sample and task. Nothing is read from the device on the way."""
+    """Sums over steps, by training sample and task. Nothing is read from the device on the way.
+
+    Of several processes each has what came of its own samples, until a window is closed.
+    """
 
     def __init__(self, problem: Problem, device: torch.device) -> None:
         size = len(problem.train), len(problem.tasks)
@@ -32,18 +39,26 @@ class SampleRecord:
         labels = torch.ones_like(weights) if mask is None else mask.to(weights.dtype)
         rows = rows.to(weights.device)
         # Relative to what uniform weights are, and to the size of the task's alignments.
-        counts = labels.sum(0)
-        scale = (alignments.square().sum(0) / counts.clamp(min=1)).sqrt()
+        counts, squares = summed(torch.stack([labels.sum(0), alignments.square().sum(0)]))
+        scale = (squares / counts.clamp(min=1)).sqrt()
         self.weights[rows] += weights * counts
         self.alignments[rows] += alignments / torch.where(scale > 0, scale, 1)
         self.seen[rows] += labels
 
-    def close_window(self) -> None:
-        """The mean weights since the last window are one by themselves."""
-        seen = self.seen - self.seen_before
-        self.windows.append((self.weights / seen).cpu())
+    def close_window(self) -> float:
+        """The mean weights since the last window are one by themselves.
+
+        Returns:
+            How well they tell clean labels from wrong ones; NaN where that is not known.
+        """
+        seen = summed(self.seen - self.seen_before)
+        self.windows.append((summed(self.weights) / seen).cpu())
         self.weights.zero_()
         self.seen_before = self.seen.clone()
+        wrong = self.problem.corrupted
+        return (
+            float("nan") if wrong is None else separation(self.windows[-1].numpy(), wrong.numpy())
+        )
 
     def samples(self) -> Samples:
         """All of it, and which samples had the most and the least weight."""
@@ -54,7 +69,18 @@ class SampleRecord:
         pictures = self.problem.pictures
         return Samples(
             weights=weights.numpy(),
-            alignments=(self.alignments / self.seen).cpu().numpy(),
+            mean_weights=weights.nanmean(0).numpy(),
+            alignments=(summed(self.alignments) / summed(self.seen)).cpu().numpy(),
             shown=shown.numpy(),
             pictures=np.empty(0, np.uint8) if pictures is None else pictures(shown),
         )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums."""
+        return {name: value for name, value in vars(self).items() if name != "problem"}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        device = self.weights.device
+        for name, value in state.items():
+            setattr(self, name, value.to(device) if isinstance(value, Tensor) else value)

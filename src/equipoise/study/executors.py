@@ -1,0 +1,193 @@
+"""Where jobs are run: in this process, in several of this machine, or on a Ray cluster.
+
+All give the same files for the same job.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
+from functools import partial
+from multiprocessing.connection import Connection, wait
+from typing import Any, TypeAlias
+
+import cloudpickle
+
+from equipoise.errors import UserError
+from equipoise.problems.problem import Problem
+from equipoise.study.jobs import Failure, Job, Watcher, try_job
+from equipoise.study.runs import Files
+
+Outcome: TypeAlias = tuple[Job, Files | Failure]
+Executor: TypeAlias = Callable[[Problem, Sequence[Job], Watcher], Iterator[Outcome]]
+"""From jobs to what comes of them, in the order in which they are done."""
+
+ATTEMPTS = 3
+"""Times that a job is begun whose process dies."""
+TOLD_EVERY = 0.1
+"""Seconds between two messages on how far a worker is."""
+
+
+def in_turn(problem: Problem, jobs: Sequence[Job], watcher: Watcher) -> Iterator[Outcome]:
+    """One job after another, in this process."""
+    for job in jobs:
+        watcher.started(job)
+        yield job, try_job(job, problem, partial(watcher.steps, job))
+
+
+def on_workers(number: int) -> Executor:
+    """So many jobs at once, each in a process of this machine; of one that dies it is repeated."""
+
+    def run(problem: Problem, jobs: Sequence[Job], watcher: Watcher) -> Iterator[Outcome]:
+        content = _pickled(problem)
+        waiting = deque((job, 1) for job in jobs)
+        with ExitStack() as stack:
+            busy: dict[Any, tuple[_Worker, Job, int]] = {}
+
+            def employ(worker: _Worker) -> None:
+                job, attempt = waiting.popleft()
+                worker.give(job)
+                watcher.started(job)
+                busy[worker.connection] = worker, job, attempt
+
+            for _ in range(min(number, len(jobs))):
+                employ(stack.enter_context(_Worker(content)))
+            while busy:
+                for connection in wait(list(busy)):
+                    worker, job, attempt = busy[connection]
+                    message = worker.hear()
+                    if isinstance(message, int):
+                        watcher.steps(job, message)
+                        continue
+                    del busy[connection]
+                    again = message is None and attempt < ATTEMPTS
+                    if again:
+                        waiting.appendleft((job, attempt + 1))
+                    if waiting:
+                        alive = message is not None
+                        employ(worker if alive else stack.enter_context(_Worker(content)))
+                    if not again:
+                        yield job, message or Failure(f"its process died {attempt} times")
+
+    return run
+
+
+class _Worker:
+    """A process that runs jobs on a problem, and says how far it is and what came of them."""
+
+    def __init__(self, problem: bytes) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, other = context.Pipe()
+        self.process = context.Process(target=_work, args=(other,), daemon=True)
+        self.process.start()
+        other.close()
+        self.problem = problem
+
+    def __enter__(self) -> _Worker:
+        with suppress(OSError):  # dead already, as whoever waits for an answer will find
+            self.connection.send_bytes(self.problem)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.join()
+        self.connection.close()
+
+    def give(self, job: Job) -> None:
+        """Send a job."""
+        with suppress(OSError):
+            self.connection.send_bytes(_pickled(job))
+
+    def hear(self) -> int | Files | Failure | None:
+        """How many steps the job has done, or what came of it; ``None`` if the process died."""
+        try:
+            message: int | Files | Failure = self.connection.recv()
+        except (EOFError, OSError):
+            return None
+        return message
+
+
+def _work(connection: Connection) -> None:
+    # Ctrl-C reaches all processes of a terminal: the first one says what is to be done.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with suppress(EOFError, OSError):
+        problem = cloudpickle.loads(connection.recv_bytes())
+        while True:
+            job = cloudpickle.loads(connection.recv_bytes())
+            connection.send(try_job(job, problem, _Told(connection)))
+
+
+class _Told:
+    """Says now and then how far a job is."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.last = 0.0
+
+    def __call__(self, done: int) -> None:
+        if time.monotonic() - self.last > TOLD_EVERY:
+            self.last = time.monotonic()
+            self.connection.send(done)
+
+
+def on_ray(address: str | None) -> Executor:
+    """On a Ray cluster, or on Ray's own workers of this machine if ``address`` is ``None``."""
+
+    def run(problem: Problem, jobs: Sequence[Job], watcher: Watcher) -> Iterator[Outcome]:
+        ray = _ray()
+        with ExitStack() as stack:
+            if not ray.is_initialized():
+                ray.init(address=address, include_dashboard=False, log_to_driver=False)
+                stack.callback(ray.shutdown)
+            shared = ray.put(_pickled(problem))
+            remote = ray.remote(_on_ray)
+            running = {}
+            for job in jobs:
+                options = {
+                    "num_cpus": job.training.threads * job.training.processes,
+                    "num_gpus": int(job.training.device.startswith("cuda")),
+                    "max_retries": ATTEMPTS - 1,
+                }
+                running[remote.options(**options).remote(shared, _pickled(job))] = job
+                watcher.started(job)
+            while running:
+                (done,), _ = ray.wait(list(running))
+                job = running.pop(done)
+                try:
+                    yield job, ray.get(done)
+                except ray.exceptions.RayError as error:
+                    yield job, Failure(f"Ray could not run it: {str(error).splitlines()[0]}")
+
+    return run
+
+
+def _on_ray(problem: bytes, job: bytes) -> Files | Failure:
+    return try_job(cloudpickle.loads(job), cloudpickle.loads(problem), lambda _: None)
+
+
+def _ray() -> Any:
+    try:
+        import ray
+    except ModuleNotFoundError:
+        raise UserError("`on` 'ray' needs one more package: pip install 'equipoise[ray]'") from None
+    return ray
+
+
+def _pickled(thing: Any) -> bytes:
+    """For our own processes.
+
+    Raises:
+        UserError: if it cannot be sent to another process.
+    """
+    try:
+        content: bytes = cloudpickle.dumps(thing)
+    except Exception as error:
+        raise UserError(
+            f"the problem or a method cannot be sent to other processes ({error}): run in one, "
+            "with `jobs` 1"
+        ) from error
+    return content

@@ -1,0 +1,136 @@
+"""How a study goes, for people to see: in a terminal, in a notebook, or as plain lines."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+from equipoise.study.folder import Study
+from equipoise.study.jobs import Failure, Job
+from equipoise.study.runs import Run, named
+
+
+def plain_console(*, markup: bool = False, stderr: bool = False) -> Console:
+    """A console that leaves lines whole and words as they are."""
+    wide = Console(highlight=False, soft_wrap=True, markup=markup, stderr=stderr)
+    if wide.is_terminal or wide.is_jupyter:
+        return wide
+    return Console(highlight=False, soft_wrap=True, markup=markup, stderr=stderr, width=200)
+
+
+DRAWN_EVERY = 0.1
+"""Seconds from one time that the bar is moved to the next."""
+
+
+class Progress:
+    """A bar with the time left where one can be drawn; and for each run a plain line.
+
+    Args:
+        study: what is run.
+        steps: of a run.
+        jobs: number of runs.
+        console: where it is shown.
+    """
+
+    def __init__(self, study: Study, steps: int, jobs: int, console: Console) -> None:
+        self.study = study
+        self.steps_of_a_run = steps
+        self.jobs = jobs
+        self.console = console
+        self.done = 0
+        self.on_the_way: dict[str, int] = {}
+        self.drawn = 0.0
+        drawn = console.is_terminal or console.is_jupyter
+        self.bars = Bars(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("steps, left"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not drawn,
+            transient=True,
+        )
+        self.bar = self.bars.add_task("", total=steps * jobs)
+
+    def __enter__(self) -> Progress:
+        self.bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.bars.stop()
+
+    def started(self, job: Job) -> None:
+        """A job begins."""
+        self.steps(job, 0)
+
+    def steps(self, job: Job, done: int) -> None:
+        """Move the bar."""
+        self.on_the_way[job.name] = done
+        if time.monotonic() - self.drawn > DRAWN_EVERY:
+            self._draw()
+
+    def finished(self, job: Job, run: Run, *, trained: bool) -> None:
+        """A line with the run's objective."""
+        self._ended(job, f"{job.name}: {_result(self.study, run, trained)}")
+
+    def failed(self, job: Job, failure: Failure) -> None:
+        """A line with the reason."""
+        self._ended(job, f"{job.name}: failed: {failure.reason}")
+
+    def said(self, sentence: str) -> None:
+        """A line."""
+        self.console.print(sentence)
+
+    def _ended(self, job: Job, line: str) -> None:
+        self.on_the_way.pop(job.name, None)
+        self.done += 1
+        self._draw()
+        self.console.print(f"{self.done}/{self.jobs} {line}")
+
+    def _draw(self) -> None:
+        self.drawn = time.monotonic()
+        names = list(self.on_the_way)
+        shown = names[0] if len(names) == 1 else f"{len(names)} runs at once"
+        completed = self.done * self.steps_of_a_run + sum(self.on_the_way.values())
+        self.bars.update(self.bar, completed=completed, description=shown if names else "")
+
+
+class Silent:
+    """Nothing is shown."""
+
+    def started(self, job: Job) -> None:
+        """Nothing."""
+
+    def steps(self, job: Job, done: int) -> None:
+        """Nothing."""
+
+    def finished(self, job: Job, run: Run, *, trained: bool) -> None:
+        """Nothing."""
+
+    def failed(self, job: Job, failure: Failure) -> None:
+        """Nothing."""
+
+    def said(self, sentence: str) -> None:
+        """Nothing."""
+
+
+def _result(study: Study, run: Run, trained: bool) -> str:
+    facts = run.facts
+    task = study.deciding if facts.task is None else facts.task
+    if facts.diverged_at is not None:
+        result = f"diverged at step {facts.diverged_at:,}"
+    else:
+        value = facts.metrics[study.objective].get(task, float("nan"))
+        result = f"{named(study.objective, task)} {value:.4g}"
+    speed = f"{1000 * facts.seconds_per_step:.3g} ms a step"
+    return f"{result}, {speed if trained else 'was there already'}"

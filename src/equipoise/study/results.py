@@ -1,0 +1,94 @@
+"""What a study came to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from equipoise.study.csv import csv_text
+from equipoise.study.folder import Damaged, Study, read_corrupted, read_runs, read_study, write_text
+from equipoise.study.jobs import Failure
+from equipoise.study.page.report import write_report
+from equipoise.study.page.tables import results_html
+from equipoise.study.runs import Run, metrics_table
+from equipoise.study.statistics import Summary, summarise, to_json, verdict
+
+
+@dataclass(frozen=True)
+class Results:
+    """The runs of a study's folder, and what they say."""
+
+    folder: Path
+    study: Study
+    """What was asked."""
+    runs: tuple[Run, ...]
+    """All finished runs; their arrays are read when asked for."""
+    damaged: tuple[Damaged, ...] = ()
+    """What is in the folder and cannot be trusted."""
+    failures: Mapping[str, Failure] = field(default_factory=dict)
+    """Of the command that gave this: run → why there is none."""
+
+    @cached_property
+    def comparison(self) -> Summary:
+        """The comparison of all methods, best first."""
+        return summarise(self.study, self.runs, self.study.asked)
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        """The same as a table: a row a method."""
+        return self.comparison.frame()
+
+    @property
+    def verdict(self) -> str:
+        """What to make of it, in a sentence or two."""
+        return verdict(self.comparison)
+
+    @property
+    def best(self) -> str | None:
+        """The method with the best objective; ``None`` while runs are missing, or if none has any.
+
+        :attr:`verdict` says whether that is more than noise.
+        """
+        if not (self.comparison.finished and self.comparison.eligible):
+            return None
+        return self.comparison.eligible[0].method
+
+    @property
+    def page(self) -> Path:
+        """The report."""
+        return self.folder / "report.html"
+
+    def write(self) -> None:
+        """Write the table, the summary and the page into the folder."""
+        write_text(self.folder / "results.csv", csv_text(metrics_table(self.runs)))
+        write_text(self.folder / "summary.json", to_json(self.comparison))
+        first = next((run for run in self.runs if run.weighs_samples), None)
+        samples = 0 if first is None else len(first.samples_part("alignments"))
+        corrupted = read_corrupted(self.folder, self.study, samples) if samples else None
+        write_report(self.study, self.runs, self.comparison, corrupted, self.page)
+
+    def _repr_html_(self) -> str:
+        return results_html(self.comparison)
+
+
+def open_study(
+    folder: str | os.PathLike[str], failures: Mapping[str, Failure] | None = None
+) -> Results:
+    """The results in a folder, whatever is finished there.
+
+    Args:
+        folder: of a study.
+        failures: of runs that were just tried.
+
+    Raises:
+        UserError: if it holds no study.
+    """
+    out = Path(folder)
+    study = read_study(out)
+    runs, damaged = read_runs(out, study)
+    return Results(out, study, tuple(runs), tuple(damaged), failures or {})
