@@ -18,7 +18,8 @@ from scipy import stats
 
 from equipoise.problems.problem import OVERALL
 from equipoise.study.detection import separation
-from equipoise.study.folder import Run, Study, metrics_table, named
+from equipoise.study.folder import Study
+from equipoise.study.runs import Run, metrics_table, named
 
 REFERENCE = "constant"
 """The method that all others are compared with: equal weights."""
