@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -15,6 +17,23 @@ def processes() -> int:
 def rank() -> int:
     """Which of them this one is, from 0."""
     return dist.get_rank() if processes() > 1 else 0
+
+
+def of_first(value: Any) -> Any:
+    """What the first process has, on all of them."""
+    if processes() == 1:
+        return value
+    values = [value]
+    dist.broadcast_object_list(values)
+    return values[0]
+
+
+def of_all(value: Any) -> list[Any]:
+    """What each process has."""
+    values = [value] * processes()
+    if processes() > 1:
+        dist.all_gather_object(values, value)
+    return values
 
 
 def summed(tensor: Tensor) -> Tensor:

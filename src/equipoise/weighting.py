@@ -72,6 +72,7 @@ class Weighting(Stateful):
         tasks: the names; ``()`` before they are known.
         needs: what the method asks of a step.
         resumes: whether all that it keeps is in ``state_dict()``.
+        distributes: whether several processes together weigh as one with the whole batch.
         passes: extra passes that a step costs, for people to read.
         source: where the method comes from.
     """
@@ -81,6 +82,8 @@ class Weighting(Stateful):
     """Whether it can be called with task losses and their counts alone."""
     resumes: ClassVar[bool] = True
     """Whether all that it keeps is in ``state_dict()``."""
+    distributes: ClassVar[bool] = True
+    """Whether several processes together weigh as one with the whole batch."""
     passes: ClassVar[str] = "none"
     source: ClassVar[str] = ""
 

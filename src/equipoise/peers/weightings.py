@@ -39,6 +39,7 @@ class TorchJD(SharedWeighting):
         UserError: if it cannot be compared, misses a package or wants other tasks or options.
     """
 
+    distributes: ClassVar[bool] = False
     name: ClassVar[str]
     """Ours, with which a study names it."""
     kind: ClassVar[type[nn.Module]]
@@ -145,9 +146,9 @@ class Scalarized(TorchJD):
 
     def weigh(self, step: Step) -> Tensor:
         """The scalarizer's scalar."""
-        losses, _ = self._read(step.losses, step.counts, None)
+        losses, counts = self._read(step.losses, step.counts, None)
         if not self.training:
-            return self._weighted(losses)
+            return self._weighted(losses, counts)
         values = self._values(step)
         with _named(self.name):
             total: Tensor = self.method(values)
@@ -231,9 +232,9 @@ class Aggregated(TorchJD):
 
     def weigh(self, step: Step) -> Tensor:
         """The sum of the losses, weighted by what stands in front, with the gradient above."""
-        losses, _ = self._read(step.losses, step.counts, None)
+        losses, counts = self._read(step.losses, step.counts, None)
         if not self.training:
-            return self._weighted(losses)
+            return self._weighted(losses, counts)
         total = self.before.weigh(step)
         present = step.counts > 0
         if not present.any():

@@ -241,8 +241,10 @@ class SampleWeighting(Weighting):
         shares = weights.sum(0) * processes()
         means = sums / torch.where(shares > 0, shares, 1)
         total: Tensor = self._before(means, shares)
-        # There each task had its whole share.
-        return total + self._balance.to(sums).dot(sums - means)
+        # There each task had its whole share, of all processes.
+        everywhere = summed(shares) / processes()
+        whole = sums / torch.where(everywhere > 0, everywhere, 1)
+        return total + self._balance.to(sums).dot(sums - whole)
 
     @property
     def _balance(self) -> Tensor:

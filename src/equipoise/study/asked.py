@@ -179,6 +179,12 @@ def run(
     """
     whole("seeds", seeds, MOST_SEEDS)
     problem, training = asked.problem, asked.training
+    for method in methods:
+        if training.processes > 1 and not method.distributes:
+            raise UserError(
+                f"{method.label} would see only a process's share of a batch: leave it out, or "
+                "train with `processes` 1"
+            )
     check_memory(problem, methods, training.recipe(problem), torch.device(training.device))
     wanted = list(methods_and_seeds(methods, problem, seeds, single_task))
     study = replace(asked.study, asked={method.label: seeds for method, _, _ in wanted})

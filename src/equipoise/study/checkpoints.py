@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from equipoise.processes import of_all, of_first, rank
 from equipoise.study.folder import write_bytes
 from equipoise.study.loop import Loop
 from equipoise.study.modules import sha256_of
@@ -41,27 +42,28 @@ class Checkpoint:
 
     def restore(self, loop: Loop) -> None:
         """Take a fresh loop to where this one was; what is damaged or of another run is as none."""
-        state = self._read()
-        if state is not None:
-            loop.load_state_dict(state)
+        states = of_first(self._read() if rank() == 0 else None)
+        if states is not None:
+            loop.load_state_dict(states[rank()])
 
     def step(self, loop: Loop) -> None:
-        """Write the loop, if it is time."""
+        """Write the loop, of all processes that train it, if it is time."""
         began = time.monotonic()
-        if began < self._next or not self.path.parent.is_dir():
+        if not of_first(began >= self._next and self.path.parent.is_dir()):
             return
+        states = of_all(loop.state_dict())
+        if rank() == 0:
+            self._write(states)
+            ended = time.monotonic()
+            self._next = ended + max(self.every, SHARE * (ended - began))
+
+    def _write(self, states: list[dict[str, Any]]) -> None:
         content = io.BytesIO()
-        torch.save({"identity": self.identity, "loop": loop.state_dict()}, content)
+        torch.save({"identity": self.identity, "loops": states}, content)
         written = content.getvalue()
         write_bytes(self.path, sha256_of(written).encode() + written)
-        ended = time.monotonic()
-        self._next = ended + max(self.every, SHARE * (ended - began))
 
-    def remove(self) -> None:
-        """The run is done."""
-        self.path.unlink(missing_ok=True)
-
-    def _read(self) -> dict[str, Any] | None:
+    def _read(self) -> list[dict[str, Any]] | None:
         try:
             content = self.path.read_bytes()
         except OSError:
@@ -69,7 +71,5 @@ class Checkpoint:
         digest, written = content[:DIGITS], content[DIGITS:]
         if sha256_of(written).encode() != digest:
             return None
-        found: dict[str, Any] = torch.load(
-            io.BytesIO(written), map_location="cpu", weights_only=True
-        )
-        return found["loop"] if found["identity"] == self.identity else None
+        found = torch.load(io.BytesIO(written), map_location="cpu", weights_only=True)
+        return found["loops"] if found["identity"] == self.identity else None

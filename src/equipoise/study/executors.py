@@ -5,8 +5,10 @@ All give the same files for the same job.
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import signal
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -141,7 +143,8 @@ def on_ray(address: str | None) -> Executor:
         ray = _ray()
         with ExitStack() as stack:
             if not ray.is_initialized():
-                ray.init(address=address, include_dashboard=False, log_to_driver=False)
+                quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+                ray.init(address=address, include_dashboard=False, **quiet)
                 stack.callback(ray.shutdown)
             shared = ray.put(_pickled(problem))
             remote = ray.remote(_on_ray)
@@ -152,7 +155,7 @@ def on_ray(address: str | None) -> Executor:
                     "num_gpus": int(job.training.device.startswith("cuda")),
                     "max_retries": ATTEMPTS - 1,
                 }
-                running[remote.options(**options).remote(shared, _pickled(job))] = job
+                running[remote.options(**options).remote(shared, _pickled(job), sys.path)] = job
                 watcher.started(job)
             while running:
                 (done,), _ = ray.wait(list(running))
@@ -160,12 +163,14 @@ def on_ray(address: str | None) -> Executor:
                 try:
                     yield job, ray.get(done)
                 except ray.exceptions.RayError as error:
-                    yield job, Failure(f"Ray could not run it: {str(error).splitlines()[0]}")
+                    yield job, Failure(f"Ray could not run it: {str(error).splitlines()[-1]}")
 
     return run
 
 
-def _on_ray(problem: bytes, job: bytes) -> Files | Failure:
+def _on_ray(problem: bytes, job: bytes, path: list[str]) -> Files | Failure:
+    # Modules of a user's own are where the first process found them, on a machine that has them.
+    sys.path.extend(each for each in path if each not in sys.path)
     return try_job(cloudpickle.loads(job), cloudpickle.loads(problem), lambda _: None)
 
 

@@ -15,6 +15,7 @@ import torch
 from equipoise.errors import UserError
 from equipoise.problems.problem import Problem, Recipe
 from equipoise.study.checkpoints import Checkpoint
+from equipoise.study.group import together
 from equipoise.study.loop import Loop
 from equipoise.study.methods import Method, only
 from equipoise.study.runs import Files, Run, named_run
@@ -103,7 +104,7 @@ def methods_and_seeds(
 
 
 def run_job(job: Job, problem: Problem, on_step: Callable[[int], None]) -> Files:
-    """Make a run, from where it was stopped if it was.
+    """Make a run, from where it was stopped if it was; by several processes if the job says so.
 
     The random state of the process and its number of threads are left as they were.
 
@@ -115,6 +116,19 @@ def run_job(job: Job, problem: Problem, on_step: Callable[[int], None]) -> Files
     Returns:
         The files of the run.
     """
+    number, device = job.training.processes, job.training.device
+    train = partial(_train, job, problem)
+    files: Files = together(number, device, partial(train, on_step), partial(train, _unheard))
+    return files
+
+
+def _unheard(done: int) -> None:
+    """Of several processes one says how far they are."""
+
+
+def _train(
+    job: Job, problem: Problem, on_step: Callable[[int], None], device: torch.device
+) -> Files:
     checkpoint = None
     if job.unfinished is not None and job.method.resumes:
         checkpoint = Checkpoint(job.unfinished, f"{job.identity} {job.name}", job.checkpoint)
@@ -124,7 +138,7 @@ def run_job(job: Job, problem: Problem, on_step: Callable[[int], None]) -> Files
             partial(job.method.make, problem, job.seed),
             seed=job.seed,
             recipe=job.training.recipe(problem),
-            device=torch.device(job.training.device),
+            device=device,
             task=job.task,
         )
         if checkpoint is not None:

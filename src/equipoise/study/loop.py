@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from equipoise.problems.problem import Problem, Recipe
-from equipoise.processes import processes
+from equipoise.processes import processes, rank
 from equipoise.step import Step
 from equipoise.study.batches import Batches, to_device
 from equipoise.study.losses import losses_of
@@ -65,6 +65,8 @@ class Loop:
         deciding = problem.deciding if task is None else task
         self.record = Record(problem, recipe.steps, device, deciding)
         self.network.train()
+        if rank():  # the first has the random numbers that a process alone would have
+            torch.manual_seed(hash((seed, rank())))
 
     @property
     def done(self) -> bool:

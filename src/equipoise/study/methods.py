@@ -106,6 +106,11 @@ class Method:
         return all(part.kind.resumes for part in self.parts)
 
     @property
+    def distributes(self) -> bool:
+        """Whether several processes can train with it together."""
+        return all(part.kind.distributes for part in self.parts)
+
+    @property
     def source(self) -> str | None:
         """What tells what is a user's own from the same with changed text."""
         own = [text_of(part.function or part.kind) for part in self.parts if part.is_own]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from equipoise.errors import UserError
 from equipoise.problems.problem import OVERALL, Data, Metrics, Problem
+from equipoise.processes import of_first, rank, whole_batch
 from equipoise.sample.base import SampleWeighting
 from equipoise.step import Step
 from equipoise.study.runs import Facts, History, run_files
@@ -23,6 +24,9 @@ EVALUATIONS = 10
 
 WEIGHT_ERROR = "loss-weight error"
 """Metric where ideal weights are known: mean squared distance to them, both of sum n."""
+
+
+_Figures: TypeAlias = dict[str, dict[str, float]]
 
 
 class Record:
@@ -62,7 +66,9 @@ class Record:
             self.samples = self.samples or SampleRecord(self.problem, self.device)
             self.samples.add(rows, weighting, step.sample_losses[1])
         weights = weighting.task_weights
-        losses, present = step.losses.detach(), step.counts > 0
+        losses, counts = whole_batch(step.losses.detach(), step.counts)
+        assert counts is not None
+        present = counts > 0
         self.losses[self.done] = torch.where(present, losses, torch.nan)
         self.weights[self.done] = weights
         self.finite[self.done] = (losses.isfinite() | ~present).all() & weights.isfinite().all()
@@ -78,13 +84,9 @@ class Record:
         self.diverged_at = bad[0] + 1 if bad else None
         since = self.done - (self.evaluated_at[-1] if self.evaluated_at else 0)
         self.seconds_per_step.append((self._seconds + time.perf_counter() - self._clock) / since)
-        network.eval()
-        with torch.no_grad():
-            validation = self._measure(network, self.problem.validation)
-            test = self._measure(network, self.problem.test)
-        network.train()
-        self.test.append({metric: dict(values) for metric, values in test.items()})
-        self.validation.append(float(validation[self.problem.objective][self.deciding]))
+        validation, test = of_first(self._both_parts(network) if rank() == 0 else None)
+        self.test.append(test)
+        self.validation.append(validation[self.problem.objective][self.deciding])
         self.evaluated_at.append(self.done)
         self.detection.append(self.samples.close_window() if self.samples else math.nan)
         if self.problem.predict is not None and self._selected() == len(self.validation) - 1:
@@ -92,6 +94,23 @@ class Record:
                 name: value.to("cpu", copy=True) for name, value in network.state_dict().items()
             }
         self._seconds, self._clock = 0.0, time.perf_counter()
+
+    def _both_parts(self, network: nn.Module) -> tuple[_Figures, _Figures]:
+        network.eval()
+        with torch.no_grad():
+            found = [
+                self._measure(network, part)
+                for part in (self.problem.validation, self.problem.test)
+            ]
+        network.train()
+        validation, test = (
+            {
+                name: {task: float(each) for task, each in values.items()}
+                for name, values in part.items()
+            }
+            for part in found
+        )
+        return validation, test
 
     def _measure(self, network: nn.Module, data: Data) -> Metrics:
         metrics = self.problem.metrics(network, data)

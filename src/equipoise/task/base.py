@@ -10,7 +10,7 @@ from torch import Tensor
 
 from equipoise.directional import Shared, gradient_norms, parameters_of_graph
 from equipoise.losses import Losses, Mask, by_task, read_losses, task_losses
-from equipoise.processes import processes, whole_batch
+from equipoise.processes import processes, summed, whole_batch
 from equipoise.step import Step
 from equipoise.weighting import Needs, Weighting
 
@@ -133,8 +133,16 @@ class TaskWeighting(Weighting):
         known &= counts > 0
         return torch.where(known, losses, zero), torch.where(known, counts.to(zero.dtype), zero)
 
-    def _weighted(self, values: Tensor, weights: Tensor | None = None) -> Tensor:
-        """The scalar, with new weights that are kept, or those of the last call."""
+    def _weighted(
+        self, values: Tensor, counts: Tensor | None, weights: Tensor | None = None
+    ) -> Tensor:
+        """The scalar, with new weights that are kept, or those of the last call.
+
+        Of several processes its mean, and that of its gradients, which DistributedDataParallel
+        takes, is that of the whole batch, however labels are spread over them.
+        """
+        if counts is not None and processes() > 1:
+            values = values * (counts * processes() / summed(counts).clamp(min=1)).to(values.dtype)
         weights = self.task_weights if weights is None else self._keep(weights)
         # Not the buffer, which the next call may overwrite before this one's backward().
         if values.dtype != weights.dtype:
@@ -178,8 +186,8 @@ class LossWeighting(TaskWeighting):
         """
         values, counts = self._read(losses, counts, mask)
         if not self.training:
-            return self._weighted(values)
-        return self._weighted(values, self.update(*self._gathered(values, counts)))
+            return self._weighted(values, counts)
+        return self._weighted(values, counts, self.update(*self._gathered(values, counts)))
 
     def weigh(self, step: Step) -> Tensor:
         """The scalar for a :class:`~equipoise.Step`."""
@@ -246,7 +254,7 @@ class GradientWeighting(SharedWeighting):
         """
         values, counts = self._read(losses, counts, mask)
         if not self.training:
-            return self._weighted(values)
+            return self._weighted(values, counts)
         if not values.requires_grad:
             raise ValueError(
                 f"{type(self).__name__} takes gradients of the losses, and these have no graph: "
@@ -254,9 +262,10 @@ class GradientWeighting(SharedWeighting):
             )
         shared = self._shared_by(values, counts)
         if shared is None:
-            return self._weighted(values)
+            return self._weighted(values, counts)
         norms = gradient_norms(values, shared, counts).to(self.initial.dtype)
-        return self._weighted(values, self.update(*self._gathered(values, counts), norms))
+        weights = self.update(*self._gathered(values, counts), norms)
+        return self._weighted(values, counts, weights)
 
     def weigh(self, step: Step) -> Tensor:
         """The scalar for a :class:`~equipoise.Step`."""

@@ -131,9 +131,9 @@ class ProbedGradientNorm(SharedWeighting):
         losses, counts = self._read(*self._of(step), None)
         self.steps += self.training
         if derivatives is None:
-            return self._weighted(losses)
+            return self._weighted(losses, counts)
         rows = torch.cat([losses.detach()[None], derivatives.to(losses.dtype)])
-        return self._weighted(losses, self._averaged(*self._gathered(rows, counts)))
+        return self._weighted(losses, counts, self._averaged(*self._gathered(rows, counts)))
 
     def _probe(self, step: Step) -> Tensor:
         """Derivatives of the task losses along random directions, ``(probes, tasks)``."""

@@ -66,8 +66,8 @@ class Uncertainty(LossWeighting):
         See :meth:`LossWeighting.forward`. An absent task's variance receives no gradient.
         """
         values, counts = self._read(losses, counts, mask)
-        everywhere, counts = self._gathered(values, counts)
-        penalty = torch.where(counts > 0, self.log_variances, 0).sum() / 2
+        everywhere, labels = self._gathered(values, counts)
+        penalty = torch.where(labels > 0, self.log_variances, 0).sum() / 2
         # Worth nothing, but its gradient in the variances is that of the weighted losses.
         fit = (torch.exp(-self.log_variances) / 2).dot(everywhere)
-        return self._weighted(values) + penalty + (fit - fit.detach())
+        return self._weighted(values, counts) + penalty + (fit - fit.detach())

@@ -1,0 +1,75 @@
+"""Several processes that train one run together, by DistributedDataParallel."""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import cloudpickle
+import torch
+import torch.distributed as dist
+
+Work: TypeAlias = Callable[[torch.device], Any]
+
+LONGEST_SILENCE = timedelta(minutes=30)
+
+
+def together(number: int, device: str, ours: Work, theirs: Work) -> Any:
+    """What ``ours(device)`` returns, while so many processes, this one the first, do it together.
+
+    Args:
+        number: of processes.
+        device: the kind of device; of CUDA each process has one of its own.
+        ours: what this process does.
+        theirs: what the others do, which are sent it.
+
+    Raises:
+        RuntimeError: if another process dies.
+    """
+    if number == 1:
+        return ours(torch.device(device))
+    with tempfile.TemporaryDirectory() as folder:
+        meeting = str(Path(folder, "rendezvous"))
+        context = multiprocessing.get_context("spawn")
+        content = cloudpickle.dumps(theirs)
+        others = [
+            context.Process(target=_join, args=(rank, number, device, meeting, content))
+            for rank in range(1, number)
+        ]
+        for each in others:
+            each.start()
+        try:
+            with _member(0, number, device, meeting) as own:
+                return ours(own)
+        finally:
+            for each in others:
+                each.join(1)
+                each.kill()
+
+
+def _join(rank: int, number: int, device: str, meeting: str, content: bytes) -> None:
+    with _member(rank, number, device, meeting) as own:
+        cloudpickle.loads(content)(own)
+
+
+@contextmanager
+def _member(rank: int, number: int, device: str, meeting: str) -> Iterator[torch.device]:
+    own = torch.device(f"cuda:{rank}" if device == "cuda" else device)
+    dist.init_process_group(
+        "nccl" if own.type == "cuda" else "gloo",
+        init_method=f"file://{meeting}",
+        rank=rank,
+        world_size=number,
+        timeout=LONGEST_SILENCE,
+    )
+    try:
+        yield own
+        # Who leaves while the others still speak to him has been seen to abort.
+        dist.barrier()
+    finally:
+        dist.destroy_process_group()
