@@ -20,4 +20,3 @@ def main() -> None:
     except (UserError, OSError) as error:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(1)
-

@@ -13,7 +13,7 @@ import click
 
 from equipoise.errors import UserError
 from equipoise.problems import BUILT_IN
-from equipoise.problems.problem import Problem
+from equipoise.problems.problem import Problem, Recipe
 from equipoise.study.modules import imported, sha256, source_of
 
 
@@ -50,6 +50,7 @@ class ProblemSource:
             _option(name, parameter.default, hints.get(name, str))
             for name, parameter in inspect.signature(self.made).parameters.items()
             if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+            and hints.get(name) is not Recipe
         ]
 
     def make(self, values: dict[str, Any]) -> Problem:
@@ -84,6 +85,22 @@ class _Names(click.ParamType[tuple[str, ...]]):
         return tuple(part.strip() for part in str(value).split(","))
 
 
+class _Numbers(click.ParamType[tuple[int, ...]]):
+    """Whole numbers with commas between them."""
+
+    name = "1,2,…"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(int(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not whole numbers with commas between them", param, ctx)
+
+
 def _option(name: str, default: Any, hint: Any) -> click.Option:
     text = None
     if get_origin(hint) is Annotated:
@@ -105,7 +122,7 @@ def _type(hint: Any) -> Any:
     if get_origin(hint) is Literal:
         return click.Choice(get_args(hint))
     if get_origin(hint) is tuple:
-        return _Names()
+        return _Numbers() if int in get_args(hint) else _Names()
     if hint is Path:
         return click.Path(path_type=Path)
     return hint

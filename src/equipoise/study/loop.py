@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from equipoise.errors import UserError
 from equipoise.problems.problem import OVERALL, Data, Metrics, Problem, Recipe
+from equipoise.problems.scores import measure, rows_at_once
 from equipoise.sample.base import SampleWeighting
 from equipoise.step import Step
 from equipoise.study.folder import History, Run
@@ -185,7 +186,9 @@ class _Record:
         self.clock = time.perf_counter()
 
     def _metrics(self, network: nn.Module, data: Data) -> Metrics:
-        metrics = self.problem.metrics(network, data)
+        rows = rows_at_once(data, self.problem.recipe.batch_size)
+        device = self.losses.device
+        metrics = measure(self.problem, network, data, device=device, batch_size=rows)
         if self.deciding not in metrics.get(self.problem.objective, {}):
             raise UserError(
                 f"the problem's metrics must give {self.problem.objective!r} for "

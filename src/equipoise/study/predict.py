@@ -101,7 +101,8 @@ def write_predictions(
 def _predict(problem: Problem, samples: Path, networks: Sequence[nn.Module]) -> str:
     assert problem.predict is not None
     with torch.no_grad():
-        return problem.predict(samples, [network.eval() for network in networks])
+        frame = problem.predict(samples, [network.eval() for network in networks])
+    return frame.to_csv(index=False)
 
 
 def _trained(problem: Problem, folder: Path) -> nn.Module:
