@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pandas.api.types import (
@@ -17,6 +18,8 @@ from pandas.api.types import (
 from equipoise.errors import UserError
 
 DATE = r"(\d{4}[-/.]\d{1,2}([-/.]\d{1,2})?|\d{1,2}[-/.]\d{1,2}[-/.]\d{4})(\D|$)"
+LARGEST = 1e150
+"""Of numbers: squares of them can still be added up in float64."""
 MIXED = 0.1
 """The share of numbers from which a column of text counts as mixed."""
 
@@ -29,7 +32,7 @@ def type_of(column: pd.Series[Any], where: str) -> ColumnType:
     Raises:
         UserError: if it mixes numbers and text, or holds something else.
     """
-    if is_numeric_dtype(column.dtype):
+    if is_number(column):
         return "numbers"
     if is_datetime64_any_dtype(column.dtype):
         return "dates"
@@ -40,10 +43,7 @@ def type_of(column: pd.Series[Any], where: str) -> ColumnType:
     if found == "categorical" or present.empty:
         return "text"
     if found != "string":
-        raise UserError(
-            f"column {column.name!r} of {where} holds {found} values, such as {present.iloc[0]!r}, "
-            "which are neither numbers nor text; make them so or leave the column out"
-        )
+        raise _neither(column, found, where)
     if present.str.match(DATE).all():
         return "dates"
     numbers = pd.to_numeric(present, errors="coerce").notna()
@@ -56,6 +56,46 @@ def type_of(column: pd.Series[Any], where: str) -> ColumnType:
             f"`kinds`, as in {column.name}=multiclass"
         )
     return "text"
+
+
+def is_number(column: pd.Series[Any]) -> bool:
+    """Whether a column holds numbers that can be ordered."""
+    return is_numeric_dtype(column.dtype) and column.dtype.kind != "c"
+
+
+def distinct(column: pd.Series[Any], where: str) -> int:
+    """The number of distinct values that are there.
+
+    Raises:
+        UserError: if they are lists or the like, which cannot be compared.
+    """
+    try:
+        return int(column.nunique())
+    except TypeError:
+        raise _neither(column, infer_dtype(column.dropna()), where) from None
+
+
+def as_floats(column: pd.Series[Any], where: str) -> NDArray[np.float64]:
+    """Numbers in float64, NaN where missing.
+
+    Raises:
+        UserError: if one is infinite, or so large that its square is.
+    """
+    values = column.to_numpy(float, na_value=np.nan)
+    if (np.abs(values) > LARGEST).any():
+        what = "an infinite value" if np.isinf(values).any() else f"a value beyond {LARGEST:g}"
+        raise UserError(
+            f"column {column.name!r} of {where} has {what}; clean it, with an empty cell where a "
+            "number is missing, or write it in other units"
+        )
+    return values
+
+
+def _neither(column: pd.Series[Any], found: str, where: str) -> UserError:
+    return UserError(
+        f"column {column.name!r} of {where} holds {found} values, such as {first_of(column)}, "
+        "which are neither numbers nor text; make them so or leave the column out"
+    )
 
 
 def as_times(column: pd.Series[Any], where: str) -> NDArray[Any]:

@@ -44,21 +44,31 @@ def learnable(
 
 
 def standardised(
-    labels: Floats, train: Rows, numbers: NDArray[np.bool_]
+    labels: Floats, names: Sequence[str], train: Rows, numbers: NDArray[np.bool_], where: str
 ) -> tuple[Floats, Floats, Floats]:
     """Labels standardised by the training part where they are numbers.
 
     Args:
         labels: ``(rows, tasks)``.
+        names: of the tasks.
         train: rows of the training part.
         numbers: which tasks are numbers ``(tasks,)``; the others stay as they are.
+        where: what the labels are of.
 
     Returns:
         Labels ``(rows, tasks)``, and mean and standard deviation ``(tasks,)``, or 0 and 1.
+
+    Raises:
+        UserError: if numbers are so small that their squares are 0.
     """
     centre, scale = np.zeros(len(numbers)), np.ones(len(numbers))
     known = labels[train][:, numbers]
     centre[numbers], scale[numbers] = np.nanmean(known, 0), np.nanstd(known, 0)
+    if not scale.all():
+        raise UserError(
+            f"column {names[int(scale.argmin())]!r} of {where} has numbers too close together to "
+            "be standardised; write it in other units"
+        )
     return (labels - centre) / scale, centre, scale
 
 

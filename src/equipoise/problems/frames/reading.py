@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import zlib
-from decimal import Decimal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import infer_dtype, is_object_dtype
+from pandas.api.types import infer_dtype
 
 from equipoise.errors import UserError
 from equipoise.problems.frames.columns import some
@@ -44,7 +44,7 @@ def read_frame(data: Source) -> pd.DataFrame:
         frame = _read_csv(Path(data))
     if frame.empty:
         raise UserError(f"{called(data)} has no rows below the names of its columns")
-    return _without_large_integers(frame, called(data))
+    return frame.assign(**dict(_as_numbers(frame, called(data))))
 
 
 def _read_csv(data: Path) -> pd.DataFrame:
@@ -67,6 +67,11 @@ def _read_csv(data: Path) -> pd.DataFrame:
             skip_blank_lines=False,
             dtype_backend="numpy_nullable",
         )
+    except pd.errors.EmptyDataError as error:
+        raise UserError(
+            f"cannot read {data} as a CSV file: it begins with a blank line, or has none; the "
+            "first line must hold the names of the columns"
+        ) from error
     except UnicodeDecodeError as error:
         raise UserError(
             f"cannot read {data} as a CSV file: it is not in UTF-8 ({error}); save it so"
@@ -81,10 +86,8 @@ def _read_csv(data: Path) -> pd.DataFrame:
 
 
 def _check_header(header: pd.Series[str], data: Path) -> None:
-    if (header == "").all():
-        raise UserError(f"{data} begins with a blank line; begin it with the names of the columns")
     if header.str.contains("\0").any():
-        raise UserError(f"cannot read {data} as a CSV file: it has bytes that are no text")
+        raise UserError(f"cannot read {data} as a CSV file: it has NUL bytes, which are no text")
     _check_repeated(pd.Index(header[header != ""]), str(data))
 
 
@@ -113,26 +116,34 @@ def _check_repeated(names: pd.Index[Any], where: str) -> None:
         )
 
 
-def _without_large_integers(frame: pd.DataFrame, where: str) -> pd.DataFrame:
-    """Columns of Python's integers or decimals as floats."""
-    found = {
-        name: _as_floats(column, where)
-        for name, column in frame.items()
-        if is_object_dtype(column.dtype)
-        and infer_dtype(column.dropna()) in ("integer", "decimal", "mixed-integer-float")
-    }
-    return frame.assign(**{str(name): column for name, column in found.items()})
+def _as_numbers(frame: pd.DataFrame, where: str) -> Iterator[tuple[str, pd.Series[Any]]]:
+    """The columns of numbers that pandas takes for something else, as floats.
+
+    These are integers beyond 64 bits, decimals, and text in which each cell is a number.
+    """
+    for name in frame.columns:
+        column = frame[name]
+        if column.dtype.kind == "O":
+            present = column.dropna()
+            found = infer_dtype(present)
+            if found in ("integer", "decimal", "mixed-integer-float"):
+                yield name, _as_floats(column, where)
+            elif found == "string" and len(present):
+                if present.str.contains("\0", regex=False).any():
+                    raise UserError(
+                        f"column {name!r} of {where} has NUL bytes, which are no text; the file is "
+                        "damaged"
+                    )
+                if pd.to_numeric(present, errors="coerce").notna().all():
+                    yield name, _as_floats(column, where)
 
 
 def _as_floats(column: pd.Series[Any], where: str) -> pd.Series[Any]:
-    def as_float(value: int | float | Decimal) -> float:
-        try:
-            return float(value)
-        except OverflowError:
-            raise UserError(
-                f"column {column.name!r} of {where} has a number beyond what floats can hold; "
-                "clean it, or write it in other units"
-            ) from None
-
-    values = [np.nan if pd.isna(value) else as_float(value) for value in column]
+    try:
+        values = [np.nan if pd.isna(value) else float(value) for value in column]
+    except OverflowError:
+        raise UserError(
+            f"column {column.name!r} of {where} has a number beyond what floats can hold; clean "
+            "it, or write it in other units"
+        ) from None
     return pd.Series(values, column.index, dtype="Float64", name=column.name)

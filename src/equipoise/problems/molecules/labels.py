@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
-import numpy as np
 import pandas as pd
-from pandas.api.types import is_integer_dtype, is_numeric_dtype
+from pandas.api.types import is_integer_dtype
 
 from equipoise.errors import UserError
-from equipoise.problems.frames.columns import check_column, first_of, some
+from equipoise.problems.frames.columns import as_floats, check_column, first_of, is_number, some
 from equipoise.problems.scores import OVERALL
 
 Kind: TypeAlias = Literal["binary", "regression"]
@@ -35,22 +34,14 @@ def read_labels(
             f"no target can be called {OVERALL!r}, which stands for all of them; rename that "
             f"column of {where}"
         )
-    values = frame[list(targets)].to_numpy(float, na_value=np.nan)
-    labels = pd.DataFrame(values, columns=list(targets))
-    infinite = labels.columns[np.isinf(values).max(axis=0)]
-    if len(infinite):
-        raise UserError(
-            f"column {infinite[0]!r} of {where} has an infinite value; labels are finite numbers "
-            "or empty cells"
-        )
-    return labels, notes
+    return pd.DataFrame({name: as_floats(frame[name], where) for name in targets}), notes
 
 
 def _columns_of_numbers(frame: pd.DataFrame) -> tuple[list[str], list[str]]:
     """The columns of numbers but ids, and notes of the others."""
     # A blank line makes an id no label.
     filled = frame.dropna(how="all")
-    text = [name for name in frame.columns if not is_numeric_dtype(frame[name])]
+    text = [name for name in frame.columns if not is_number(frame[name])]
     ids = [
         name
         for name in frame.columns
@@ -72,7 +63,7 @@ def _check_targets(frame: pd.DataFrame, targets: Sequence[str], where: str) -> N
         check_column(name, frame, "`targets`", where)
         if targets.count(name) > 1:
             raise UserError(f"`targets` names {name!r} more than once")
-        if not is_numeric_dtype(frame[name]):
+        if not is_number(frame[name]):
             raise UserError(
                 f"`targets`: column {name!r} of {where} is not all numbers (its first value is "
                 f"{first_of(frame[name])}); leave it out or clean it"

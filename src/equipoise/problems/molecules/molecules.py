@@ -126,7 +126,7 @@ def molecules(
     known = learnable(found.labels, found.names, parts.train, main, where)
     names = list(labels.columns[known])
     values, _, scale = standardised(
-        found.labels[:, known], parts.train, np.full(len(names), kind == "regression")
+        found.labels[:, known], names, parts.train, np.full(len(names), kind == "regression"), where
     )
     samples = parts.samples(found.packed, values)
     return Problem(

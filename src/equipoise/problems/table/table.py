@@ -37,7 +37,7 @@ from equipoise.problems.parts import (
 from equipoise.problems.problem import Problem, Recipe
 from equipoise.problems.table.features import Features, choose_features, fit_encoder
 from equipoise.problems.table.kinds import losses
-from equipoise.problems.table.network import Network
+from equipoise.problems.table.network import Network, check_size
 from equipoise.problems.table.predictions import check_names, predicted
 from equipoise.problems.table.roles import Roles
 from equipoise.problems.table.scores import answers_of, scores_of
@@ -132,18 +132,18 @@ def table(
     known = learnable(values, [target.name for target in found], parts.train, main, where)
     learned = [found[index] for index in np.flatnonzero(known)]
     check_names(learned, where)
-    labels, centre, scale = standardised(
-        values[:, known], parts.train, np.array([each.kind == "regression" for each in learned])
-    )
-    encoder = fit_encoder(frame, chosen, parts.train)
-    samples = parts.samples(encoder.encode(frame), labels)
+    names = [target.name for target in learned]
+    numbers = np.array([target.kind == "regression" for target in learned])
+    labels, centre, scale = standardised(values[:, known], names, parts.train, numbers, where)
+    encoder = fit_encoder(frame, chosen, parts.train, where)
+    samples = parts.samples(encoder.encode(frame, where), labels)
     inputs = samples.train.tensors[0].shape[1]
+    check_size([inputs, *trunk], head, learned)
 
     def predict(data: Source, networks: Sequence[nn.Module]) -> pd.DataFrame:
         new = torch.from_numpy(encoder.encode_new(read_frame(data), called(data)))
         return predicted(torch.split(new, CHUNK), networks, learned, centre, scale)
 
-    names = [target.name for target in learned]
     return Problem(
         tasks=names,
         train=samples.train,
@@ -173,12 +173,12 @@ def table(
 
 
 def _labelled(frame: pd.DataFrame, rows: Rows, where: str) -> pd.DataFrame:
-    """The rows with a label."""
+    """The rows with a label, their index the place in the table."""
     if len(rows) < LEAST:
         raise UserError(
             f"{len(rows)} rows of {where} have a label of `targets`, and {LEAST} are needed"
         )
-    return frame.iloc[rows].reset_index(drop=True)
+    return frame.iloc[rows]
 
 
 def _trunk(network: nn.Module) -> Iterable[nn.Parameter]:

@@ -9,11 +9,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pandas.api.types import is_numeric_dtype
 
 from equipoise.errors import UserError, near_match
-from equipoise.problems.frames.columns import check_column, first_of, some, type_of
-from equipoise.problems.table.features import as_floats
+from equipoise.problems.frames.columns import (
+    as_floats,
+    check_column,
+    distinct,
+    first_of,
+    is_number,
+    some,
+    type_of,
+)
 from equipoise.problems.table.kinds import KINDS, Kind
 
 MOST_GRADES = 10
@@ -65,8 +71,8 @@ def _given_kinds(kinds: Sequence[str], targets: Sequence[str]) -> Mapping[str, K
 
 
 def _check_varied(labels: pd.DataFrame, where: str) -> None:
-    constant = labels.columns[labels.nunique() < 2]
-    if len(constant):
+    constant = [name for name in labels.columns if distinct(labels[name], where) < 2]
+    if constant:
         raise UserError(
             f"nothing can be learned of columns of {where} that have one value only or none, "
             f"{some(constant)}: leave them out of `targets`"
@@ -102,18 +108,12 @@ def _kind_of(column: pd.Series[Any], where: str) -> Kind:
 
 
 def _numbers(column: pd.Series[Any], where: str) -> NDArray[np.float64]:
-    if not is_numeric_dtype(column.dtype):
+    if not is_number(column):
         raise UserError(
             f"column {column.name!r} of {where} is to be predicted as a number and holds "
             f"{first_of(column)}; clean it, or give it another kind with `kinds`"
         )
-    values = as_floats(column)
-    if np.isinf(values).any():
-        raise UserError(
-            f"column {column.name!r} of {where} has an infinite value; targets are finite numbers "
-            "or empty cells"
-        )
-    return values
+    return as_floats(column, where)
 
 
 def _check_classes(column: pd.Series[Any], kind: Kind, classes: int, where: str) -> None:
@@ -128,7 +128,7 @@ def _check_classes(column: pd.Series[Any], kind: Kind, classes: int, where: str)
             "free text has: leave it out of `targets`, or merge its values into fewer classes"
             + (
                 f", or learn it as a number with `kinds`, as in {name}=regression"
-                if is_numeric_dtype(column.dtype)
+                if is_number(column)
                 else ""
             )
         )
