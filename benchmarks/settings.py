@@ -98,7 +98,7 @@ def regression(rounds: int) -> Setting:
         tasks=10,
         network=network,
         shared=list(problem.shared(network)),
-        losses=problem.losses,
+        losses=problem.loss_function,
         batch=problem.train[torch.arange(problem.recipe.batch_size)],
         optimizer=problem.recipe.optimizer(network.parameters(), problem.recipe.lr),
         rounds=rounds,

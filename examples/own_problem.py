@@ -6,11 +6,11 @@ Run it in this folder: equipoise compare own_problem:weather --stations 400 --st
 from typing import Annotated
 
 import torch
-from sklearn.metrics import r2_score
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
+from torchmetrics import R2Score
 
-from equipoise.problems import OVERALL, Data, Metrics, Problem, Recipe
+from equipoise.problems import Problem, Recipe, Score
 
 TASKS = ["temperature", "pressure", "rain"]
 
@@ -28,21 +28,10 @@ class Network(nn.Module):
         return self.heads(self.trunk(inputs))
 
 
-def losses(network: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def losses(outputs: Tensor, batch: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """Per-sample losses ``(samples, tasks)``, and which labels are there."""
-    inputs, targets, mask = batch
-    return (network(inputs) - targets).square(), mask
-
-
-def metrics(network: nn.Module, data: Data) -> Metrics:
-    """R² of each task over the samples that have its label, and their mean."""
-    inputs, targets, mask = data[torch.arange(len(data))]
-    outputs = network(inputs.to(next(network.parameters()).device)).cpu()
-    scores = {
-        task: r2_score(targets[mask[:, k], k], outputs[mask[:, k], k])
-        for k, task in enumerate(TASKS)
-    }
-    return {"R²": {**scores, OVERALL: sum(scores.values()) / len(scores)}}
+    _, targets, mask = batch
+    return (outputs - targets).square(), mask
 
 
 def weather(stations: Annotated[int, "samples to generate"] = 2_000) -> Problem:
@@ -70,8 +59,8 @@ def weather(stations: Annotated[int, "samples to generate"] = 2_000) -> Problem:
         network=Network,
         shared=lambda network: network.trunk.parameters(),
         losses=losses,
-        metrics=metrics,
-        goals={"R²": "max"},
+        # Of each task over the samples that have its label; over all tasks, their mean.
+        scores={"R²": Score(goal="max", metric=R2Score, distinct=2)},
         recipe=Recipe(
             steps=1_000,
             batch_size=64,

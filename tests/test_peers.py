@@ -11,6 +11,7 @@ from torchjd.autojac import jac_to_grad, mtl_backward
 
 from equipoise.errors import UserError
 from equipoise.peers import Aggregated, peers, weighting_of
+from equipoise.problems.scores import columns
 from equipoise.step import Step
 from equipoise.study.loop import train
 from equipoise.task import SLAW, Constant, Uncertainty
@@ -68,8 +69,12 @@ def network():
     return Three()
 
 
+def toy_losses(model, batch):
+    return losses(model(batch[0]), batch)
+
+
 def step_of(model, **options):
-    return Step(losses, model, batch(**options))
+    return Step(toy_losses, model, batch(**options))
 
 
 def gradients(model):
@@ -115,12 +120,14 @@ def assert_same(found, expected):
 def three_tasks():
     """The toy problem with a third task, a copy of the first: some methods want three."""
 
-    def more(network, data):
-        values, mask = losses(network, data)
+    def more(outputs, batch):
+        values, mask = losses(outputs, batch)
         return values[:, [0, 1, 0]], mask[:, [0, 1, 0]]
 
-    problem = toy()
-    return replace(problem, tasks=["a", "b", "c"], losses=more)
+    def answers(outputs, batch):
+        return columns(outputs, batch, ["a", "b"])
+
+    return toy(tasks=["a", "b", "c"], losses=more, answers=answers)
 
 
 @pytest.mark.parametrize("name", COMPARED)
@@ -322,11 +329,11 @@ def test_heads_in_one_matrix():
     torch.manual_seed(0)
     model = Network().eval()
     problem = toy()
-    step = Step(losses, model, problem.train[torch.arange(16)])
+    step = Step(problem.loss_function, model, problem.train[torch.arange(16)])
     made("torchjd/PCGrad", model, 2).weigh(step).backward()
     found = model.heads.weight.grad.clone()
     model.zero_grad()
-    Step(losses, model, problem.train[torch.arange(16)]).losses.sum().backward()
+    Step(problem.loss_function, model, problem.train[torch.arange(16)]).losses.sum().backward()
     torch.testing.assert_close(found, model.heads.weight.grad, **tolerance(torch.float32, 16))
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from equipoise.errors import UserError
-from equipoise.problems.heldout import hold_out, hold_out_groups
+from equipoise.problems.parts import hold_out, hold_out_groups
 
 ROWS = np.random.default_rng(0).permutation(1_000)[:200]
 
@@ -28,7 +28,7 @@ def test_is_random_and_of_its_seed():
 
 @pytest.mark.parametrize("share", [0, 1, -0.1, 1.5, float("nan")])
 def test_a_share_outside_is_refused(share):
-    with pytest.raises(UserError, match="--held-out must be a share between 0 and 1"):
+    with pytest.raises(UserError, match="`held_out` must be a share between 0 and 1"):
         hold_out(ROWS, share, 0)
 
 

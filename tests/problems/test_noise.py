@@ -42,7 +42,7 @@ def test_is_of_its_seed():
 
 @pytest.mark.parametrize("noise", [-0.1, 1.1, float("nan")])
 def test_what_is_no_probability_is_refused(noise):
-    with pytest.raises(UserError, match="--noise"):
+    with pytest.raises(UserError, match="`noise`"):
         drawn(noise)
 
 

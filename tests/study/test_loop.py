@@ -1,14 +1,21 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from study.toy import blows_up, toy
 from torch import nn
+from torchmetrics import MeanSquaredError
 
 from equipoise import SLAW, Constant, HeldOutWeighting, Needs, Uncertainty
 from equipoise.errors import UserError
+from equipoise.problems import Score
+from equipoise.problems.scores import measure
+from equipoise.study import loop
 from equipoise.study.loop import train
+
+CPU = torch.device("cpu")
 
 
 def trained(problem=None, weighting=None, seed=0, task=None, **recipe):
@@ -65,7 +72,9 @@ def test_it_is_the_plain_loop():
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    expected = problem.metrics(network, problem.test)["error"]
+    expected = measure(
+        problem, network.requires_grad_(False), problem.test, device=CPU, batch_size=20
+    )["error"]
     assert run.metrics["error"] == pytest.approx(expected, rel=1e-4)
 
 
@@ -84,13 +93,27 @@ def test_learned_weights_are_learned():
     assert np.ptp(run.history.weights[:, 1]) > 0.1
 
 
-def test_the_step_is_chosen_on_the_validation_part_alone():
+@pytest.fixture
+def measured_by(monkeypatch):
+    """The toy problem, where ``(network, samples)`` → metrics takes the place of its scores."""
+
+    def measured_by(metrics, **changes):
+        def measure(problem, network, data, *, device, batch_size):
+            return metrics(network, data)
+
+        monkeypatch.setattr(loop, "measure", measure)
+        return toy(**changes)
+
+    return measured_by
+
+
+def test_the_step_is_chosen_on_the_validation_part_alone(measured_by):
     scores = iter([5.0, 1.0, 3.0, 2.0, 1.0, 3.0] * 4)
 
     def metrics(network, data):
         return {"error": {"all": next(scores) if data is problem.validation else 100.0}}
 
-    problem = toy(metrics=metrics)
+    problem = measured_by(metrics)
     run = trained(problem, steps=10)
     assert run.history.validation.tolist() == [5, 1, 3, 2, 1, 3, 5, 1, 3, 2]
     assert run.selected_step == 2
@@ -115,7 +138,7 @@ VALIDATION = [
         (None, "a", "a", 3),
     ],
 )
-def test_the_step_is_chosen_by_the_task_that_decides(main, task, deciding, selected):
+def test_the_step_is_chosen_by_the_task_that_decides(measured_by, main, task, deciding, selected):
     scores = iter(VALIDATION)
 
     test = {"all": 10.0, "a": 20.0, "b": 30.0}
@@ -123,7 +146,7 @@ def test_the_step_is_chosen_by_the_task_that_decides(main, task, deciding, selec
     def metrics(network, data):
         return {"error": next(scores) if data is problem.validation else test}
 
-    problem = toy(metrics=metrics, main=main)
+    problem = measured_by(metrics, main=main)
     run = trained(problem, steps=3, task=task)
     assert run.selected_step == selected
     assert run.history.validation.tolist() == [scores[deciding] for scores in VALIDATION]
@@ -131,7 +154,7 @@ def test_the_step_is_chosen_by_the_task_that_decides(main, task, deciding, selec
 
 
 @pytest.mark.parametrize("finite", [True, False])
-def test_the_network_of_the_selected_step_is_kept_where_it_predicts(finite):
+def test_the_network_of_the_selected_step_is_kept_where_it_predicts(measured_by, finite):
     seen = []
     scores = iter([np.nan, np.inf, 2.0, 1.0, np.nan, 1.0] if finite else [np.nan] * 6)
 
@@ -141,12 +164,15 @@ def test_the_network_of_the_selected_step_is_kept_where_it_predicts(finite):
         seen.append({name: value.clone() for name, value in network.state_dict().items()})
         return {"error": {"all": next(scores)}}
 
-    problem = toy(metrics=metrics, predict=lambda path, networks: "")
+    problem = measured_by(metrics, predict=lambda rows, networks: pd.DataFrame())
     run = trained(problem, steps=6)
     assert run.selected_step == (4 if finite else 6)
     expected = seen[run.selected_step - 1]
     assert run.network.keys() == expected.keys()
     assert all(torch.equal(run.network[name], expected[name]) for name in expected)
+
+
+def test_no_network_is_kept_where_none_predicts():
     assert trained(toy(), steps=6).network is None
 
 
@@ -184,18 +210,22 @@ def test_loss_weight_error():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"losses": lambda network, batch: network(batch[0])[:, :1]}, r"\(samples, 2\)"),
-        ({"losses": lambda network, batch: (network(batch[0]).mean(), None)}, r"\(samples, 2\)"),
-        ({"losses": lambda network, batch: {"c": network(batch[0])[:, 0]}}, "no task 'c'"),
-        ({"losses": lambda network, batch: (network(batch[0]), batch[2].float())}, "boolean"),
-        ({"metrics": lambda network, data: {"eror": {"all": 1.0}}}, "must give 'error'"),
-        ({"metrics": lambda network, data: {"error": {"a": 1.0}}}, "for 'all'"),
-        ({"metrics": lambda network, data: {"error": {"all": 1.0}}, "main": "b"}, "for 'b'"),
+        ({"losses": lambda outputs, batch: outputs[:, :1]}, r"\(samples, 2\)"),
+        ({"losses": lambda outputs, batch: (outputs.mean(), None)}, r"\(samples, 2\)"),
+        ({"losses": lambda outputs, batch: {"c": outputs[:, 0]}}, "no task 'c'"),
+        ({"losses": lambda outputs, batch: (outputs, batch[2].float())}, "boolean"),
+        ({"answers": lambda outputs, batch: {"c": (outputs, outputs)}}, "name 'c'"),
     ],
 )
 def test_a_problem_that_does_not_keep_its_word_is_told(changes, words):
     with pytest.raises(UserError, match=words):
         trained(toy(**changes))
+
+
+def test_a_task_alone_without_the_score_that_decides_is_told():
+    problem = toy(scores={"error": Score(goal="min", metric={"a": MeanSquaredError})})
+    with pytest.raises(UserError, match="must give 'error' for 'b'"):
+        trained(problem, task="b")
 
 
 class Uniform(HeldOutWeighting):
@@ -214,7 +244,7 @@ class Uneven(Uniform):
 def weighing(kind, problem):
     def make(network):
         shared = list(problem.shared(network))
-        return kind.made_for(problem.tasks, problem.losses, network, shared=shared, main="a")
+        return kind.made_for(problem.tasks, problem.loss_function, network, shared=shared, main="a")
 
     return make
 
@@ -267,8 +297,8 @@ def test_held_out_batches_go_to_whoever_asks_for_them(asks):
 
 
 def test_losses_by_name_are_taken():
-    def by_name(network, batch):
-        values, mask = problem.losses(network, batch)
+    def by_name(outputs, batch):
+        values, mask = problem.losses(outputs, batch)
         losses = {"b": values[:, 1], "a": values[:, 0]}
         return losses, {"a": mask[:, 0], "b": mask[:, 1]}
 

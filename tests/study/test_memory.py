@@ -26,7 +26,7 @@ def wide(shared=1000, tasks=50):
     return toy(
         tasks=[f"t{index}" for index in range(tasks)],
         network=Wide,
-        losses=lambda network, batch: (network(batch[0]).square(), None),
+        losses=lambda outputs, batch: (outputs.square(), None),
     )
 
 

@@ -1,8 +1,9 @@
 """Problems to compare methods on. A built-in problem is a function that returns a `Problem`."""
 
-from equipoise.problems.problem import OVERALL, Data, Metrics, Problem, Recipe
+from equipoise.problems.problem import Data, Problem, Recipe
+from equipoise.problems.scores import OVERALL, Metrics, Score
 
-__all__ = ["OVERALL", "Data", "Metrics", "Problem", "Recipe"]
+__all__ = ["OVERALL", "Data", "Metrics", "Problem", "Recipe", "Score"]
 
 BUILT_IN = {
     "mtregression": "equipoise.problems.synthetic.mtregression:mtregression",

@@ -32,9 +32,15 @@ def check_labels(rows: int, targets: int, what: str) -> None:
     Raises:
         UserError: naming ``what``, the file or problem that the labels are of.
     """
-    need, free = COPIES * 8 * rows * targets, free_memory()
+    what = f"the labels of {targets:,} targets in {rows:,} rows of {what}"
+    check_fits(COPIES * 8 * rows * targets, what, "targets or rows")
+
+
+def check_fits(need: int, what: str, fewer: str) -> None:
+    """Raise a :class:`UserError` if ``need`` bytes for ``what`` are not free."""
+    free = free_memory()
     if need > free:
         raise UserError(
-            f"the labels of {targets:,} targets in {rows:,} rows of {what} need about "
-            f"{gigabytes(need)}, and {gigabytes(free)} are free: choose fewer targets or rows"
+            f"{what} need about {gigabytes(need)}, and {gigabytes(free)} are free: choose fewer "
+            f"{fewer}"
         )

@@ -31,7 +31,7 @@ def draw_corrupted(
         UserError: if ``noise`` is no probability.
     """
     if not 0 <= noise <= 1:
-        raise UserError(f"--noise must be from 0 to 1, found {noise}")
+        raise UserError(f"`noise` must be from 0 to 1, found {noise}")
     affected = torch.tensor([noisy == "all" or task == main for task in tasks])
     return (torch.rand(samples, len(tasks), generator=generator) < noise) & affected
 

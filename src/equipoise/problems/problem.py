@@ -1,11 +1,12 @@
-"""What a problem is: tasks, data, network, losses, metrics and a training recipe."""
+"""What a problem is: tasks, data, network, losses, scores and a training recipe."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import ceil
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +15,12 @@ from torch.optim import Optimizer
 
 from equipoise.errors import UserError, near_match
 from equipoise.losses import task_names
+from equipoise.problems.scores import OVERALL, Answers, Metrics, Score
 
-OVERALL = "all"
-"""Stands for the name of a task in what concerns all of them."""
+if TYPE_CHECKING:
+    import pandas as pd
 
-Metrics: TypeAlias = Mapping[str, Mapping[str, float]]
-"""Metric → task, or ``"all"`` for the metric over all tasks → value."""
+__all__ = ["OVERALL", "Data", "Metrics", "Problem", "Recipe"]
 
 
 class Data(Protocol):
@@ -36,8 +37,11 @@ class Data(Protocol):
 class Recipe:
     """How a problem's network is trained unless a user says otherwise."""
 
-    steps: int
-    """Optimizer steps."""
+    # Whoever reads a problem's recipe finds steps there: see Problem.
+    steps: int = cast("int", None)
+    """Optimizer steps; or give ``epochs``, of which a problem makes steps."""
+    epochs: int | None = None
+    """Walks through the training part."""
     batch_size: int
     """Samples a batch; batches are drawn without replacement, the last of an epoch is smaller."""
     lr: float
@@ -48,6 +52,15 @@ class Recipe:
     """Largest norm of the gradient of all parameters; ``None`` for no limit."""
     held_out_batch_size: int | None = None
     """Samples in a held-out batch; as many as in a batch if ``None``."""
+
+    def __post_init__(self) -> None:
+        if (self.steps is None) == (self.epochs is None):
+            raise UserError("a recipe must give either steps or epochs, one of the two")
+
+
+def _of_inputs(network: nn.Module, batch: Any) -> Any:
+    """What a network makes of the first part of a batch."""
+    return network(batch[0])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,15 +79,19 @@ class Problem:
     """A freshly initialised network."""
     shared: Callable[[nn.Module], Iterable[nn.Parameter]]
     """The parameters of a network that all tasks share."""
-    losses: Callable[[nn.Module, Any], Any]
-    """``(network, batch)`` → per-sample losses ``(samples, tasks)``, mask of labels or ``None``; or
+    losses: Callable[[Any, Any], Any]
+    """``(outputs, batch)`` → per-sample losses ``(samples, tasks)``, mask of labels or ``None``; or
     any other form that :func:`~equipoise.losses.loss_function` takes."""
-    metrics: Callable[[nn.Module, Data], Metrics]
-    """``(network, samples)`` → metrics; called in evaluation mode and without a graph."""
-    goals: Mapping[str, Literal["min", "max"]]
-    """Which way each metric is better. The first decides, by its value for :attr:`deciding`."""
+    scores: Mapping[str, Score]
+    """How it is measured. The first score decides, by its value for :attr:`deciding`."""
+    outputs: Callable[[nn.Module, Any], Any] = _of_inputs
+    """``(network, batch)`` → what losses and answers are made of; by default the network's of
+    the first part of the batch."""
+    answers: Callable[[Any, Any], Answers] | None = None
+    """``(outputs, batch)`` → predictions and targets of each task, where it has labels; without it
+    :func:`~equipoise.problems.scores.columns` of the outputs."""
     recipe: Recipe
-    """How it is trained."""
+    """How it is trained. Once the problem is made it has steps, also where epochs were given."""
     ideal_weights: Sequence[float] | None = None
     """The best constant weights, where they are known: adds the method ``ideal``."""
     main: str | None = None
@@ -87,9 +104,9 @@ class Problem:
     """The row of each training sample in the user's file, from 1 and without the header."""
     pictures: Callable[[Tensor], NDArray[np.uint8]] | None = None
     """Training samples at indices, int64, as pictures ``(samples, height, width, 1 or 3)``."""
-    predict: Callable[[Path, Sequence[nn.Module]], str] | None = None
-    """``(file of new samples, networks)`` → predictions of the networks together, as CSV text;
-    called in evaluation mode and without a graph."""
+    predict: Callable[[Path | pd.DataFrame, Sequence[nn.Module]], pd.DataFrame] | None = None
+    """``(new samples, networks)`` → predictions of the networks together, a row a sample; called
+    in evaluation mode and without a graph."""
     notes: Sequence[str] = ()
     """Sentences that whoever reads the results should know, such as what was left out."""
     files: Mapping[str, str] = field(default_factory=dict)
@@ -102,21 +119,49 @@ class Problem:
             raise UserError(str(error)) from None
         if OVERALL in names:
             raise UserError(f"a task cannot be called {OVERALL!r}, which stands for all of them")
-        if not self.goals or not set(self.goals.values()) <= {"min", "max"}:
-            raise UserError("goals must give each metric, one at least, as 'min' or 'max'")
         if self.main is not None and self.main not in names:
             raise UserError(
-                f"--main: there is no task {self.main!r}: {near_match(self.main, names)}"
+                f"`main`: there is no task {self.main!r}: {near_match(self.main, names)}"
             )
+        self._check_scores(names)
         for part in ("train", "validation", "test", "held_out"):
             samples = getattr(self, part)
             if samples is not None and not len(samples):
                 raise UserError(f"the {part} part of the problem has no samples")
+        if self.recipe.epochs is not None:
+            steps = self.recipe.epochs * ceil(len(self.train) / self.recipe.batch_size)
+            object.__setattr__(self, "recipe", replace(self.recipe, steps=steps, epochs=None))
+
+    def _check_scores(self, names: Sequence[str]) -> None:
+        if not self.scores:
+            raise UserError("the problem must have a score, and the first decides")
+        for metric, score in self.scores.items():
+            unknown = score.metrics(names).keys() - {*names, OVERALL}
+            if unknown:
+                raise UserError(
+                    f"the score {metric!r} has a metric of {min(unknown)!r}, which is no task: "
+                    f"{near_match(min(unknown), names)}"
+                )
+        first = self.scores[self.objective]
+        if self.main is not None and not (first.by_task and self.main in first.metrics(names)):
+            raise UserError(
+                f"`main`: the first score, {self.objective!r}, decides, and has no value for "
+                f"{self.main!r}"
+            )
+
+    def loss_function(self, network: nn.Module, batch: Any) -> Any:
+        """The losses of a network on a batch, in the form in which :attr:`losses` gives them."""
+        return self.losses(self.outputs(network, batch), batch)
+
+    @property
+    def goals(self) -> dict[str, Literal["min", "max"]]:
+        """Which way each score is better."""
+        return {name: score.goal for name, score in self.scores.items()}
 
     @property
     def objective(self) -> str:
-        """The metric that decides."""
-        return next(iter(self.goals))
+        """The score that decides."""
+        return next(iter(self.scores))
 
     @property
     def deciding(self) -> str:

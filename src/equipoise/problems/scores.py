@@ -1,20 +1,215 @@
-"""Metrics of labels and outputs, and where they are undefined."""
+"""How well networks do: the metrics of each task and over all tasks, measured batch by batch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeAlias
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map_only
 
-Score: TypeAlias = tuple[Callable[[Any, Any], float], int]
-"""A metric of labels and outputs, and the distinct labels without which it is undefined."""
+from equipoise.errors import UserError
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
+
+    from equipoise.problems.problem import Data, Problem
+
+OVERALL = "all"
+"""Stands for the name of a task in what concerns all of them."""
+
+Metrics: TypeAlias = Mapping[str, Mapping[str, float]]
+"""Metric → task, or ``"all"`` for the metric over all tasks → value."""
+
+Answers: TypeAlias = Mapping[str, tuple[Tensor, Tensor]]
+"""Task → predictions and targets ``(samples, …)`` of the samples that have its label."""
+
+MOST_ROWS, MOST_BYTES = 8_192, 2**24
+"""Of samples that are evaluated at once, unless a batch to train on is larger."""
 
 
-def score_of(score: Score, labels: NDArray[np.floating], outputs: NDArray[np.floating]) -> float:
-    """NaN where the metric is undefined, or an output is not a number."""
-    metric, least = score
-    if len(np.unique(labels)) < least or not np.isfinite(outputs).all():
-        return float("nan")
-    return float(metric(labels, outputs))
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """A metric of each task, and how its value over all tasks comes about.
+
+    Example:
+        >>> from torchmetrics import MeanAbsoluteError
+        >>> Score(goal="min", metric=MeanAbsoluteError).over_tasks([1.0, 3.0])
+        2.0
+    """
+
+    goal: Literal["min", "max"]
+    """Which way it is better."""
+    metric: Callable[[], Metric] | Mapping[str, Callable[[], Metric]]
+    """Makes a metric of ``torchmetrics``; by task, where tasks differ or some have no such score.
+    It gets predictions and targets of the samples with a label, floating ones in float64."""
+    distinct: int = 1
+    """Distinct targets of a task, 1 or 2, without which its value is undefined: NaN."""
+    over_tasks: Callable[[Sequence[float]], float] = fmean
+    """From the values of the tasks that are defined to the one over all tasks."""
+    pooled: Callable[[], Metric] | None = None
+    """Makes a metric of all tasks' predictions and targets together, instead of that."""
+    units: Mapping[str, float] = field(default_factory=dict)
+    """By task, what its value is multiplied by once the one over all tasks is formed: from units
+    in which tasks compare to its own."""
+    by_task: bool = True
+    """Whether the values of the tasks are given, or only the one over all of them."""
+
+    def __post_init__(self) -> None:
+        if self.goal not in ("min", "max"):
+            raise UserError(f"the goal of a score must be 'min' or 'max', found {self.goal!r}")
+        if self.distinct not in (1, 2):
+            raise UserError(f"distinct of a score must be 1 or 2, found {self.distinct!r}")
+
+    def metrics(self, tasks: Sequence[str]) -> dict[str, Callable[[], Metric]]:
+        """What makes the metric of each of ``tasks`` that has one, and of :data:`OVERALL`."""
+        metric = self.metric
+        own = dict(metric) if isinstance(metric, Mapping) else dict.fromkeys(tasks, metric)
+        return own if self.pooled is None else {**own, OVERALL: self.pooled}
+
+
+def measure(
+    problem: Problem, network: nn.Module, data: Data, *, device: torch.device, batch_size: int
+) -> Metrics:
+    """All scores of a network, in one walk through the samples.
+
+    Memory is that of a batch and of what the metrics keep. A value is NaN where it is undefined,
+    or an output is not a finite number.
+
+    Args:
+        problem: whose outputs, answers and scores.
+        network: in evaluation mode; the caller has turned gradients off.
+        data: samples; ``batch_size`` of them are asked for at once.
+        device: where the network is.
+        batch_size: samples in a batch.
+
+    Returns:
+        By score, the value over all tasks and of each task that has the score.
+
+    Raises:
+        UserError: if the problem's answers are none.
+    """
+    # MPS has no float64.
+    dtype = torch.float32 if device.type == "mps" else torch.float64
+    tallies = {
+        name: {
+            task: make().to(device).set_dtype(dtype)
+            for task, make in score.metrics(problem.tasks).items()
+        }
+        for name, score in problem.scores.items()
+    }
+    pooled = any(score.pooled for score in problem.scores.values())
+    seen: dict[str, _Seen] = {}
+    for rows in torch.split(torch.arange(len(data)), batch_size):
+        batch = tree_map_only(Tensor, lambda part: part.to(device), data[rows])
+        answers = _answers(problem, problem.outputs(network, batch), batch, dtype)
+        if pooled and answers:
+            predictions, targets = zip(*answers.values(), strict=True)
+            answers[OVERALL] = torch.cat(predictions), torch.cat(targets)
+        for task, pair in answers.items():
+            seen.setdefault(task, _Seen()).add(*pair)
+            for metrics in tallies.values():
+                if task in metrics:
+                    metrics[task].update(*pair)
+    return {name: _values(problem.scores[name], each, seen) for name, each in tallies.items()}
+
+
+def rows_at_once(data: Data, batch_size: int) -> int:
+    """Samples to measure at once: a batch to train on, or more where samples are small."""
+    leaves = tree_leaves(data[torch.arange(1)])
+    size = sum(leaf.nbytes for leaf in leaves if isinstance(leaf, Tensor))
+    return max(batch_size, min(MOST_ROWS, MOST_BYTES // max(size, 1)))
+
+
+def columns(outputs: Tensor, batch: Any, tasks: Sequence[str]) -> Answers:
+    """The answers in the usual case: a column of outputs and labels for each task.
+
+    Args:
+        outputs: ``(samples, tasks)``.
+        batch: ``(inputs, labels)``, or ``(inputs, labels, mask)`` with a boolean mask of the
+            labels present; labels and mask ``(samples, tasks)``.
+        tasks: names of the columns.
+
+    Raises:
+        UserError: if they are not of that form.
+    """
+    _, labels, *rest = batch if isinstance(batch, (tuple, list)) else (None, None)
+    shapes = [tuple(each.shape) for each in (outputs, labels, *rest) if isinstance(each, Tensor)]
+    usual = len(shapes) == 2 + len(rest) <= 3 and len({*shapes}) == 1
+    if not usual or len(shapes[0]) != 2 or shapes[0][1] != len(tasks):
+        raise UserError(
+            f"outputs, labels and mask must be tensors (samples, {len(tasks)}), the latter of a "
+            f"batch (inputs, labels) or (inputs, labels, mask), found shapes {shapes}: give the "
+            "problem answers, from outputs and batch to predictions and targets of each task"
+        )
+    if not rest:
+        return dict(zip(tasks, zip(outputs.T, labels.T, strict=True), strict=True))
+    parts = zip(outputs.T, labels.T, rest[0].T, strict=True)
+    pairs = ((output[mask], label[mask]) for output, label, mask in parts)
+    return dict(zip(tasks, pairs, strict=True))
+
+
+def _answers(
+    problem: Problem, outputs: Any, batch: Any, dtype: torch.dtype
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Those of the tasks with a label in the batch."""
+    if problem.answers is None:
+        found = columns(outputs, batch, problem.tasks)
+    else:
+        found = problem.answers(outputs, batch)
+    unknown = set(found) - set(problem.tasks)
+    if unknown:
+        raise UserError(f"the problem's answers name {min(unknown)!r}, which is none of its tasks")
+    return {
+        task: (_wide(predictions, dtype), _wide(targets, dtype))
+        for task, (predictions, targets) in found.items()
+        if len(targets)
+    }
+
+
+def _wide(values: Tensor, dtype: torch.dtype) -> Tensor:
+    return values.to(dtype) if values.is_floating_point() else values
+
+
+class _Seen:
+    """What tells whether a task's metrics are defined. Nothing is read from the device before."""
+
+    def __init__(self) -> None:
+        self.ranges: list[Tensor] = []
+        self.finite: list[Tensor] = []
+
+    def add(self, predictions: Tensor, targets: Tensor) -> None:
+        self.ranges.append(torch.stack(torch.aminmax(targets)))
+        self.finite.append(predictions.isfinite().all())
+
+    def is_finite(self) -> bool:
+        return bool(torch.stack(self.finite).all())
+
+    def distinct(self) -> int:
+        """Distinct targets, of which 2 stands for more."""
+        ranges = torch.stack(self.ranges)
+        return 1 + bool(ranges.min() < ranges.max())
+
+
+def _values(score: Score, metrics: Mapping[str, Metric], seen: Mapping[str, _Seen]) -> Any:
+    values = {
+        task: float(metric.compute())
+        if task in seen and seen[task].is_finite() and seen[task].distinct() >= score.distinct
+        else math.nan
+        for task, metric in metrics.items()
+    }
+    if OVERALL in values:
+        overall = values.pop(OVERALL)
+    else:
+        defined = [value for value in values.values() if not math.isnan(value)]
+        # An output that is no number makes no task undefined: no choice by the others alone.
+        finite = all(seen[task].is_finite() for task in values if task in seen)
+        overall = float(score.over_tasks(defined)) if defined and finite else math.nan
+    if not score.by_task:
+        return {OVERALL: overall}
+    own = {task: score.units.get(task, 1.0) * value for task, value in values.items()}
+    return {OVERALL: overall, **own}

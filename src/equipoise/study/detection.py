@@ -8,8 +8,6 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 
-from equipoise.problems.scores import score_of
-
 
 def separation(values: npt.NDArray[np.floating[Any]], corrupted: npt.NDArray[np.bool_]) -> float:
     """Area under the ROC curve of values as a detector of clean labels; 0.5 is chance.
@@ -22,9 +20,13 @@ def separation(values: npt.NDArray[np.floating[Any]], corrupted: npt.NDArray[np.
         corrupted: which labels are wrong, ``(samples, tasks)``.
     """
     known = ~np.isnan(values)
-    areas = [
-        score_of((roc_auc_score, 2), (~wrong[there]).astype(float), value[there])
+    columns = (
+        (~wrong[there], value[there])
         for value, wrong, there in zip(values.T, corrupted.T, known.T, strict=True)
+    )
+    areas = [
+        roc_auc_score(clean, value)
+        for clean, value in columns
+        if len(np.unique(clean)) == 2 and np.isfinite(value).all()
     ]
-    defined = [area for area in areas if not np.isnan(area)]
-    return float(np.mean(defined)) if defined else float("nan")
+    return float(np.mean(areas)) if areas else float("nan")

@@ -19,7 +19,7 @@ def losses_of(problem: Problem) -> LossFunction:
     tasks = tuple(problem.tasks)
 
     def losses(network: nn.Module, batch: Any) -> tuple[Tensor, Tensor | None]:
-        found = problem.losses(network, batch)
+        found = problem.loss_function(network, batch)
         try:
             return loss_function(lambda *_: found, tasks)(network, batch)
         except (TypeError, ValueError) as error:

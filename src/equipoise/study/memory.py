@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from equipoise.errors import UserError
 from equipoise.problems.memory import free_memory, gigabytes
 from equipoise.problems.problem import Problem, Recipe
+from equipoise.problems.scores import rows_at_once
 from equipoise.study.methods import Method, aggregates
 
 LIBRARIES = 120_000_000
@@ -24,8 +25,8 @@ STATES = 5
 """The parameters, their gradients, two averages of Adam's, and what its step makes in between."""
 PASSES = 2
 """Memory of a step over what its forward pass keeps: gradients of that come on top."""
-SCORED = 32
-"""Bytes for each label that is evaluated: of outputs, labels and their copies in float64."""
+SCORED = 64
+"""Bytes for each label that is evaluated: of outputs and labels that metrics keep, in float64."""
 GRAMIAN, MATRIX = 1, 6
 """Jacobians that an aggregator holds at once: one that needs their inner products only, another."""
 
@@ -39,7 +40,7 @@ class Footprint:
     batch: int
     """A step's samples, and what its passes make of them."""
     evaluation: int
-    """Outputs and labels of the larger of the parts held out."""
+    """Samples that are evaluated at once, and what metrics keep of the larger part held out."""
     record: int
     """Losses and weights of every step."""
     shared: int
@@ -103,11 +104,12 @@ def footprint(problem: Problem, recipe: Recipe, device: torch.device) -> Footpri
         kept = _kept(problem, network, tree_map(lambda part: _on(part, device), batch))
     shared = list(problem.shared(network))
     batch_size = min(recipe.batch_size, len(problem.train))
-    evaluated = max(len(problem.validation), len(problem.test))
+    evaluated = max(problem.validation, problem.test, key=len)
+    at_once = min(len(evaluated), rows_at_once(evaluated, recipe.batch_size))
     return Footprint(
         network=STATES * _size(list(network.parameters())),
         batch=(samples + PASSES * kept) * batch_size // probed,
-        evaluation=evaluated * (samples // probed + SCORED * tasks),
+        evaluation=at_once * samples // probed + len(evaluated) * SCORED * tasks,
         record=2 * 4 * recipe.steps * tasks,
         shared=sum(parameter.numel() for parameter in shared),
         gradient=_size(shared),
@@ -125,7 +127,7 @@ def _kept(problem: Problem, network: nn.Module, batch: Any) -> int:
         return tensor
 
     with saved_tensors_hooks(keep, lambda tensor: tensor):
-        losses = problem.losses(network, batch)  # alive, so that no address comes twice
+        losses = problem.loss_function(network, batch)  # alive, so that no address comes twice
     kept = sum(size for address, size in sizes.items() if address not in parameters)
     return kept + _size(losses)
 

@@ -73,7 +73,7 @@ class Part:
         try:
             return self.kind.made_for(
                 problem.tasks,
-                problem.losses,
+                problem.loss_function,
                 network,
                 main=problem.main,
                 **{"shared": tuple(problem.shared(network)), **draws, **self.options},

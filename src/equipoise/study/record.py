@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from equipoise.errors import UserError
 from equipoise.problems.problem import OVERALL, Data, Metrics, Problem
+from equipoise.problems.scores import measure, rows_at_once
 from equipoise.processes import of_first, rank, whole_batch
 from equipoise.sample.base import SampleWeighting
 from equipoise.step import Step
@@ -113,7 +114,8 @@ class Record:
         return validation, test
 
     def _measure(self, network: nn.Module, data: Data) -> Metrics:
-        metrics = self.problem.metrics(network, data)
+        rows = rows_at_once(data, self.problem.recipe.batch_size)
+        metrics = measure(self.problem, network, data, device=self.device, batch_size=rows)
         if self.deciding not in metrics.get(self.problem.objective, {}):
             raise UserError(
                 f"the problem's metrics must give {self.problem.objective!r} for "

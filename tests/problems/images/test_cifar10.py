@@ -7,6 +7,7 @@ import tarfile
 import numpy as np
 import pytest
 import torch
+from problems.scored import scored
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
 from equipoise.errors import UserError
@@ -286,9 +287,9 @@ def test_sizes_and_whose_images(tmp_path, train, test, sizes):
     ("train", "test", "options", "message"),
     [
         (400, None, {}, "400 training images, of which 200 are kept to choose on and to test;"),
-        (1_000, None, {"train_size": 800}, "and to test; --train-size"),
-        (2_000, None, {"train_size": 0}, "--train-size"),
-        (2_000, None, {"held_out": 0}, r"--held-out \(0\)"),
+        (1_000, None, {"train_size": 800}, "and to test; `train_size`"),
+        (2_000, None, {"train_size": 0}, "`train_size` must be"),
+        (2_000, None, {"held_out": 0}, "`held_out` must be"),
         (2_000, 2_000, {"train_size": 1_701}, "of which 100 are kept to choose on;"),
         (2_000, 99, {}, "99 test images"),
     ],
@@ -316,7 +317,7 @@ def test_the_main_task_by_name_or_number(file, given, name):
     if name:
         assert cifar10(file, main=given).main == name
     else:
-        with pytest.raises(UserError, match="--main: there is no class '-1'"):
+        with pytest.raises(UserError, match="`main`: there is no class '-1'"):
             cifar10(file, main=given)
 
 
@@ -376,8 +377,8 @@ def test_losses_and_metrics_are_scikit_learns(file):
     network = problem.network()
     images, labels = every(problem.test)
     with torch.no_grad():
-        losses, mask = problem.losses(network, (images, labels))
-        found = problem.metrics(network, problem.test)
+        losses, mask = problem.loss_function(network, (images, labels))
+        found = scored(problem, network, problem.test)
         chances = network(images).double().sigmoid()
     assert mask is None
     independent = {
@@ -398,7 +399,7 @@ def test_a_class_that_does_not_occur_has_no_area(tmp_path):
     np.savez(tmp_path / "a.npz", images=PIXELS, labels=labels)
     problem = cifar10(tmp_path / "a.npz")
     with torch.no_grad():
-        areas = dict(problem.metrics(problem.network(), problem.test)["ROC-AUC"])
+        areas = dict(scored(problem, problem.network(), problem.test)["ROC-AUC"])
     assert np.isnan(areas.pop("truck"))
     assert areas.pop("all") == pytest.approx(np.mean(list(areas.values())))
 
@@ -410,11 +411,11 @@ def test_it_learns_real_images(data_folder, name):
     network = problem.network()
     optimizer = problem.recipe.optimizer(network.parameters(), problem.recipe.lr)
     for indices in torch.randperm(800).split(64) * 20:
-        losses, mask = problem.losses(network, problem.train[indices])
+        losses, mask = problem.loss_function(network, problem.train[indices])
         optimizer.zero_grad()
         task_losses(losses, mask)[0].sum().backward()
         optimizer.step()
     with torch.no_grad():
-        areas = problem.metrics(network, problem.test)["ROC-AUC"]
+        areas = scored(problem, network, problem.test)["ROC-AUC"]
     assert areas["airplane"] > 0.7
     assert areas["all"] > 0.65

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from problems.scored import scored
 from sklearn.datasets import load_digits
 from sklearn.metrics import accuracy_score
 
@@ -49,7 +50,7 @@ def test_with_a_main_task_pairs_of_other_images_are_held_out(problem):
     own, train = (_sides(part)["left"] for part in (served.held_out, served.train))
     assert len(own & train) < 0.02 * len(own)
     assert len(digits(main="left").held_out) == 1_200
-    with pytest.raises(UserError, match="--held-out"):
+    with pytest.raises(UserError, match="`held_out`"):
         digits(main="left", held_out=1)
 
 
@@ -121,7 +122,7 @@ def test_is_of_its_seed(problem):
 def test_losses_equal_a_loop(problem):
     network = problem.network().double()
     images, labels = problem.train[torch.arange(6)]
-    losses, mask = problem.losses(network, (images.double(), labels))
+    losses, mask = problem.loss_function(network, (images.double(), labels))
     logits = network(images.double()).tolist()
     assert mask is None
     for row in range(6):
@@ -136,13 +137,13 @@ def test_it_learns_and_metrics_are_scikit_learns(problem):
     network = problem.network()
     optimizer = problem.recipe.optimizer(network.parameters(), problem.recipe.lr)
     for indices in torch.randperm(6_000).split(problem.recipe.batch_size) * 2:
-        losses, mask = problem.losses(network, problem.train[indices])
+        losses, mask = problem.loss_function(network, problem.train[indices])
         optimizer.zero_grad()
         task_losses(losses, mask)[0].sum().backward()
         optimizer.step()
     images, labels = every(problem.test)
     with torch.no_grad():
-        found = problem.metrics(network, problem.test)["accuracy"]
+        found = scored(problem, network, problem.test)["accuracy"]
         chosen = network(images).argmax(2)
     own = [accuracy_score(labels[:, task], chosen[:, task]) for task in range(2)]
     assert [found["left"], found["right"]] == pytest.approx(own)

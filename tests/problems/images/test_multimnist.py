@@ -5,6 +5,7 @@ import struct
 import numpy as np
 import pytest
 import torch
+from problems.scored import scored
 
 from equipoise.errors import UserError
 from equipoise.losses import task_losses
@@ -203,7 +204,7 @@ def test_pictures_are_the_canvases(clean):
 def test_losses_equal_a_loop(clean):
     network = clean.network().double()
     images, labels = clean.train[torch.arange(6)]
-    losses, mask = clean.losses(network, (images, labels))
+    losses, mask = clean.loss_function(network, (images, labels))
     logits = network(images).tolist()
     assert mask is None
     for row in range(6):
@@ -246,12 +247,12 @@ def test_it_learns_mnist(data_folder):
     network = problem.network()
     optimizer = problem.recipe.optimizer(network.parameters(), problem.recipe.lr)
     for indices in torch.randperm(15_000).split(64):
-        losses, mask = problem.losses(network, problem.train[indices])
+        losses, mask = problem.loss_function(network, problem.train[indices])
         optimizer.zero_grad()
         task_losses(losses, mask)[0].sum().backward()
         optimizer.step()
     with torch.no_grad():
-        accuracy = problem.metrics(network, problem.test)["accuracy"]
+        accuracy = scored(problem, network, problem.test)["accuracy"]
     assert accuracy["left"] > 0.5
     assert accuracy["right"] > 0.5
     assert accuracy["all"] == pytest.approx((accuracy["left"] + accuracy["right"]) / 2)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from problems.scored import scored
 from rdkit import Chem
 from rdkit.Chem.Scaffolds import MurckoScaffold
 from sklearn.metrics import average_precision_score, mean_squared_error, r2_score, roc_auc_score
@@ -170,7 +171,7 @@ def test_none_is_held_out_where_none_is_asked_for(write):
     for problem in (molecules(path), molecules(path, main="active", held_out=0)):
         assert problem.held_out is None
         assert problem.notes == molecules(path).notes
-    assert "--held-out" in error(path, main="active", held_out=-1)
+    assert "`held_out`" in error(path, main="active", held_out=-1)
 
 
 def test_ids_and_text_are_left_out_and_said_so(write):
@@ -180,7 +181,7 @@ def test_ids_and_text_are_left_out_and_said_so(write):
     text, ids, *_ = problem.notes
     assert "not all numbers, 'name'" in text
     assert "'cid'" in ids
-    assert "--targets can name them" in ids
+    assert "`targets` can name them" in ids
     assert molecules(write(frame), targets=("cid",)).tasks == ["cid"]
 
 
@@ -256,7 +257,7 @@ def test_scaffolds_are_in_one_part(write):
 def test_too_few_scaffolds(write):
     frame = table(active=np.arange(SIZE) % 2)[: SIZE // 10]
     frame = pd.concat([frame, frame])
-    assert "--split random" in error(write(frame), split="scaffold")
+    assert "random as `split`" in error(write(frame), split="scaffold")
 
 
 def test_no_file(tmp_path):
@@ -294,10 +295,10 @@ def test_a_folder(tmp_path):
         ("smiles,a,b,a\nC,1,0,1\n", ["more than one column 'a'"]),
         (
             "molecule,active\nC,1\n",
-            ["no columns called smiles", "--smiles", "'molecule', 'active'"],
+            ["no columns called smiles", "`smiles`", "'molecule', 'active'"],
         ),
-        ("smiles,SMILES,active\nC,C,1\n", ["2 columns called smiles", "--smiles"]),
-        ("smiles,name,id\nC,x,1\nN,y,2\n", ["no column of numbers", "--targets", "'name', 'id'"]),
+        ("smiles,SMILES,active\nC,C,1\n", ["2 columns called smiles", "`smiles`"]),
+        ("smiles,name,id\nC,x,1\nN,y,2\n", ["no column of numbers", "`targets`", "'name', 'id'"]),
         ("smiles\nC\n", ["no column of numbers"]),
         ("smiles,all\nC,1\nN,0\nO,0\n", ["'all'", "rename"]),
         ("smiles,y\nC,1.5\nN,inf\n", ["'y'", "infinite"]),
@@ -313,7 +314,7 @@ def test_unusable_table(write, content, words):
 def test_no_molecule_left(write):
     message = error(write(table(smiles="FAIL")))
     assert "60 in all, 0 have a label" in message
-    assert "--smiles" in message
+    assert "`smiles`" in message
 
 
 def test_no_target_left(write):
@@ -323,13 +324,13 @@ def test_no_target_left(write):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"smiles": "smile"}, ["--smiles", "'smile'", "did you mean 'smiles'?"]),
-        ({"smiles": "xyz"}, ["--smiles", "there are 'smiles', 'active', 'name'"]),
-        ({"targets": ("activ",)}, ["--targets", "did you mean 'active'?"]),
-        ({"targets": ("smiles",)}, ["--targets", "'smiles'"]),
-        ({"targets": ("active", "active")}, ["--targets", "'active' more than once"]),
+        ({"smiles": "smile"}, ["`smiles`", "'smile'", "did you mean 'smiles'?"]),
+        ({"smiles": "xyz"}, ["`smiles`", "there are 'smiles', 'active', 'name'"]),
+        ({"targets": ("activ",)}, ["`targets`", "did you mean 'active'?"]),
+        ({"targets": ("smiles",)}, ["`targets`", "'smiles'"]),
+        ({"targets": ("active", "active")}, ["`targets`", "'active' more than once"]),
         ({"targets": ("name",)}, ["'name'", "not all numbers", "'m0'"]),
-        ({"targets": ()}, ["--targets", "'active', 'name'"]),
+        ({"targets": ()}, ["`targets`", "'active', 'name'"]),
     ],
 )
 def test_wrong_columns(write, options, words):
@@ -341,8 +342,8 @@ def test_mixed_kinds(write):
     path = write(table(value=numbers()))
     message = error(path)
     assert "binary labels ('active') and other numbers ('value')" in message
-    assert "--targets" in message
-    assert "--kind regression" in message
+    assert "`targets`" in message
+    assert "regression as `kind`" in message
     assert "RMSE" in molecules(path, kind="regression").goals
     assert "RMSE" in molecules(path, targets=("value",)).goals
     assert "ROC-AUC" in molecules(path, targets=("active",)).goals
@@ -351,7 +352,7 @@ def test_mixed_kinds(write):
 def test_binary_is_binary(write):
     message = error(write(table(grade=np.arange(SIZE) % 3)), kind="binary")
     assert "'grade' has the value 2" in message
-    assert "--kind regression" in message
+    assert "regression as `kind`" in message
 
 
 @pytest.mark.parametrize("package", ["rdkit", "joblib", "platformdirs"])
@@ -389,7 +390,7 @@ def testbinary_losses_equal_a_loop_over_pairs(write):
     network = _double(problem)
     _, known, present = every(problem.train)
     batch = problem.train[torch.tensor([5, 1, 30, 17, 2, 9])]
-    losses, mask = problem.losses(network, batch)
+    losses, mask = problem.loss_function(network, batch)
     losses = losses.detach()
     logits = network(batch[0]).detach()
     for row in range(6):
@@ -416,7 +417,7 @@ def test_both_classes_weigh_the_same(write):
     network = problem.network()
     torch.nn.init.zeros_(network.heads.weight)
     torch.nn.init.zeros_(network.heads.bias)
-    means, _ = task_losses(*problem.losses(network, every(problem.train)))
+    means, _ = task_losses(*problem.loss_function(network, every(problem.train)))
     torch.testing.assert_close(means, torch.full((2,), math.log(2)))
 
 
@@ -426,7 +427,7 @@ def test_squared_losses_equal_a_loop_over_pairs(write):
     problem = molecules(write(frame))
     network = _double(problem)
     batch = every(problem.train)
-    losses, mask = problem.losses(network, batch)
+    losses, mask = problem.loss_function(network, batch)
     losses, outputs = losses.detach(), network(batch[0]).detach()
     for row in range(len(mask)):
         for task in range(2):
@@ -460,11 +461,10 @@ def _pooled(pairs):
 
 def _measure(problem, network, part):
     with torch.no_grad():
-        return problem.metrics(network, part)
+        return scored(problem, network, part)
 
 
-def test_binary_metrics_are_scikit_learns(write, monkeypatch):
-    monkeypatch.setattr("equipoise.problems.molecules.molecules.CHUNK", 7)
+def test_binary_metrics_are_scikit_learns(write):
     rare = np.where(np.arange(SIZE) == 11, 1, 0)
     problem = molecules(write(table(toxic=np.arange(SIZE) % 2, rare=rare)), split_seed=2)
     network = _double(problem)
@@ -529,7 +529,7 @@ def test_it_learns(write):
     network = problem.network()
     optimizer = problem.recipe.optimizer(network.parameters(), problem.recipe.lr)
     for _ in range(25):
-        losses, mask = problem.losses(network, every(problem.train))
+        losses, mask = problem.loss_function(network, every(problem.train))
         optimizer.zero_grad()
         task_losses(losses, mask)[0].sum().backward()
         optimizer.step()
@@ -585,7 +585,7 @@ def test_tox21(head):
 def test_toxcast(head):
     problem = molecules(head("toxcast_data", 300))
     assert 400 < len(problem.tasks) < 617
-    losses, mask = problem.losses(problem.network(), every(problem.train))
+    losses, mask = problem.loss_function(problem.network(), every(problem.train))
     assert losses.isfinite().all()
     assert mask.any(0).all()
 
@@ -594,7 +594,7 @@ def test_chembl(head):
     problem = molecules(head("chembl_5thresh", 1_000))
     assert list(problem.goals) == ["RMSE", "R²"]
     assert any("targets without two different labels" in note for note in problem.notes)
-    losses, mask = problem.losses(problem.network(), every(problem.train))
+    losses, mask = problem.loss_function(problem.network(), every(problem.train))
     means, counts = task_losses(losses, mask)
     assert counts.min() >= 2
     torch.testing.assert_close(means, torch.ones_like(means), rtol=0.2, atol=0)

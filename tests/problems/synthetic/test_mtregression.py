@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from problems.scored import scored
 
 from equipoise import SLAW, InverseGradientNorm
 from equipoise.errors import UserError
@@ -48,7 +49,7 @@ def test_predicting_zero_scores_near_57(problem):
     network = problem.network()
     torch.nn.init.zeros_(network.heads.weight)
     with torch.no_grad():
-        metrics = problem.metrics(network, problem.test)["normalised loss"]
+        metrics = scored(problem, network, problem.test)["normalised loss"]
     assert metrics["all"] == pytest.approx(57, abs=1)
     assert metrics["all"] == pytest.approx(np.mean([metrics[name] for name in problem.tasks]))
 
@@ -56,7 +57,7 @@ def test_predicting_zero_scores_near_57(problem):
 def test_losses_are_the_mean_squared_error_of_each_task(problem):
     batch = problem.train[torch.arange(7)]
     network = problem.network()
-    step = Step(problem.losses, network, batch, problem.shared(network))
+    step = Step(problem.loss_function, network, batch, problem.shared(network))
     outputs = network(batch[0])
     expected = [
         torch.nn.functional.mse_loss(outputs[:, k], batch[1][:, k]).item() for k in range(10)
@@ -88,7 +89,7 @@ def test_same_seed_same_data():
 
 
 def test_one_task_is_refused():
-    with pytest.raises(UserError, match="--tasks"):
+    with pytest.raises(UserError, match="`tasks`"):
         mtregression(tasks=1)
 
 
@@ -102,7 +103,7 @@ def test_slaw_estimates_the_exact_weights(problem):
     pairs = []
     for number in range(max(checked) + 1):
         batch = problem.train[torch.randint(9_000, (304,))]
-        step = Step(problem.losses, network, batch, shared)
+        step = Step(problem.loss_function, network, batch, shared)
         optimizer.zero_grad()
         total = slaw.weigh(step)
         if number in checked:

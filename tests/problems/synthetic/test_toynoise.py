@@ -1,5 +1,6 @@
 import pytest
 import torch
+from problems.scored import scored
 from sklearn.metrics import mean_squared_error
 
 from equipoise.errors import UserError
@@ -76,8 +77,8 @@ def test_losses_and_metrics_are_squared_errors(clean):
     network = clean.network()
     inputs, targets = every(clean.test)
     with torch.no_grad():
-        losses, mask = clean.losses(network, (inputs, targets))
-        found = clean.metrics(network, clean.test)["mean squared error"]
+        losses, mask = clean.loss_function(network, (inputs, targets))
+        found = scored(clean, network, clean.test)["mean squared error"]
         outputs = network(inputs)
     assert mask is None
     own = [mean_squared_error(targets[:, task], outputs[:, task]) for task in range(2)]
@@ -92,7 +93,7 @@ def test_equal_weights_are_drawn_towards_the_outliers():
     network = problem.network()
     optimizer = problem.recipe.optimizer(network.parameters(), problem.recipe.lr)
     for indices in torch.randperm(600).split(16) * 5:
-        losses, _ = problem.losses(network, problem.train[indices])
+        losses, _ = problem.loss_function(network, problem.train[indices])
         optimizer.zero_grad()
         losses.mean(0).sum().backward()
         optimizer.step()
@@ -110,5 +111,5 @@ def test_is_of_its_seed(clean):
 
 
 def test_a_noise_that_is_no_probability_is_refused():
-    with pytest.raises(UserError, match="--noise"):
+    with pytest.raises(UserError, match="`noise`"):
         toynoise(noise=2)

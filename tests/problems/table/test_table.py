@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from problems.scored import scored
 from sklearn.metrics import (
     accuracy_score,
     average_precision_score,
@@ -18,7 +19,7 @@ from sklearn.metrics import (
 from equipoise.errors import UserError
 from equipoise.losses import task_losses
 from equipoise.problems import OVERALL
-from equipoise.problems.splits import split_at_random, split_by_group, split_by_time, strata
+from equipoise.problems.parts import split_at_random, split_by_group, split_by_time, strata
 from equipoise.problems.table.table import table
 
 SIZE = 300
@@ -154,7 +155,7 @@ def test_kinds_can_be_given(make):
         (("star=binary",), ["not a target", "did you mean 'stars'?"]),
         (("stars=multi",), ["no kind 'multi'", "did you mean 'multiclass'?"]),
         (("stars=binary",), ["'stars'", "5 values"]),
-        (("grade=regression",), ["'grade'", "as a number", "--kinds"]),
+        (("grade=regression",), ["'grade'", "as a number", "`kinds`"]),
     ],
 )
 def test_wrong_kinds(error, kinds, words):
@@ -233,7 +234,7 @@ def test_none_is_held_out_where_none_is_asked_for(make, error):
         assert problem.held_out is None
         assert len(problem.train) == 240
         assert not any("held out" in each for each in problem.notes)
-    assert "--held-out" in error(frame(), main="sold", held_out=1.5)
+    assert "`held_out`" in error(frame(), main="sold", held_out=1.5)
 
 
 # Bad input
@@ -242,21 +243,21 @@ def test_none_is_held_out_where_none_is_asked_for(make, error):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"targets": ("prise",)}, ["--targets", "did you mean 'price'?"]),
+        ({"targets": ("prise",)}, ["`targets`", "did you mean 'price'?"]),
         ({"targets": ("price", "price")}, ["more than once"]),
-        ({"features": ("x", "price")}, ["--targets and --features both name 'price'"]),
-        ({"features": ("y",)}, ["--features", "no column 'y'"]),
-        ({"leave_out": ("price",)}, ["--targets and --leave-out", "'price'"]),
+        ({"features": ("x", "price")}, ["`targets` and `features` both name 'price'"]),
+        ({"features": ("y",)}, ["`features`", "no column 'y'"]),
+        ({"leave_out": ("price",)}, ["`targets` and `leave_out`", "'price'"]),
         ({"leave_out": ("colr",)}, ["did you mean 'colour'?"]),
-        ({"features": ("x",), "group": "x"}, ["--features and --leave-out, --group", "'x'"]),
+        ({"features": ("x",), "group": "x"}, ["`features` and `leave_out`, `group`", "'x'"]),
         ({"group": "colour", "time": "x"}, ["one of them"]),
-        ({"main": "prise"}, ["--main", "did you mean 'price'?"]),
-        ({"main": "x"}, ["--main", "'x' is none of --targets"]),
-        ({"leave_out": ("x", "colour")}, ["no column left", "--features"]),
-        ({"categorical": ("colur",)}, ["--categorical", "did you mean 'colour'?"]),
-        ({"trunk": ("64", "many")}, ["--trunk", "64,many"]),
-        ({"trunk": ()}, ["--trunk"]),
-        ({"head": -1}, ["--head", "-1"]),
+        ({"main": "prise"}, ["`main`", "did you mean 'price'?"]),
+        ({"main": "x"}, ["`main`", "'x' is none of `targets`"]),
+        ({"leave_out": ("x", "colour")}, ["no column left", "`features`"]),
+        ({"categorical": ("colur",)}, ["`categorical`", "did you mean 'colour'?"]),
+        ({"trunk": (64, "many")}, ["`trunk`", "64,'many'"]),
+        ({"trunk": ()}, ["`trunk`", "none"]),
+        ({"head": -1}, ["`head`", "-1"]),
         ({"group": "colour"}, []),
     ],
 )
@@ -272,12 +273,12 @@ def test_wrong_options(error, make, options, words):
 @pytest.mark.parametrize(
     ("own", "words"),
     [
-        (1, ["one value", "'own'", "--targets"]),
+        (1, ["one value", "'own'", "`targets`"]),
         (np.nan, ["one value only or none", "'own'"]),
         ([f"id {row}" for row in range(SIZE)], ["300 classes in 300 rows", "'own'"]),
         ([f"{row // 2} h" for row in range(SIZE)], []),
         (pd.date_range("2020-01-01", periods=SIZE), ["'own'", "dates"]),
-        (["1", "2", "n/k"] * 100, ["mixes numbers (200 cells, such as '1')", "--kinds"]),
+        (["1", "2", "n/k"] * 100, ["mixes numbers (200 cells, such as '1')", "`kinds`"]),
         (np.where(X > 2, np.inf, X), ["'own'", "infinite"]),
     ],
 )
@@ -293,7 +294,7 @@ def test_unusable_target(error, make, own, words):
 def test_numbers_with_a_class_each(error):
     message = error(frame(), ("price",), kinds=("price=multiclass",))
     assert "300 classes in 300 rows" in message
-    assert "--kinds price=regression" in message
+    assert "`kinds`, as in price=regression" in message
 
 
 @pytest.mark.parametrize("chosen", [None, ("x", "own")])
@@ -302,11 +303,11 @@ def test_numbers_with_a_class_each(error):
     [
         (
             pd.date_range("2020-01-01", periods=SIZE),
-            ["'own'", "dates", "--time own", "--leave-out own", "month"],
+            ["'own'", "dates", "`time`", "`leave_out`", "month"],
         ),
         (["31/12/2020", "01/02/2021"] * 150, ["'own'", "dates"]),
         (["2020-01-05 10:00", "2021-02-07 11:30"] * 150, ["'own'", "dates"]),
-        (["1", "2", "n/k"] * 100, ["mixes numbers", "such as 'n/k'", "--categorical"]),
+        (["1", "2", "n/k"] * 100, ["mixes numbers", "such as 'n/k'", "`categorical`"]),
         (np.where(X > 2, np.inf, X), ["'own'", "infinite"]),
     ],
 )
@@ -452,7 +453,7 @@ def test_missing_labels_count_nowhere(make):
     assert "Left out: rows without a label: 50." in problem.notes
     counts = sum(every(part)[2].sum(0) for part in parts(problem))
     assert counts.tolist() == [150, 250, 200, 250]
-    losses, mask = problem.losses(problem.network(), every(problem.train))
+    losses, mask = problem.loss_function(problem.network(), every(problem.train))
     assert losses.isfinite().all()
     assert torch.equal(mask, every(problem.train)[2])
 
@@ -465,7 +466,7 @@ def test_targets_that_cannot_be_learned_are_left_out(make, error):
     message = error(
         frame(late=late, when=np.arange(SIZE)), ("price", "late"), time="when", main="late"
     )
-    assert "--main: nothing can be learned of 'late'" in message
+    assert "`main`: nothing can be learned of 'late'" in message
     early = np.where(np.arange(SIZE) < 280, 0.0, X)
     message = error(frame(early=early, when=np.arange(SIZE)), ("early",), time="when")
     assert "no target" in message
@@ -482,10 +483,10 @@ def test_losses_equal_a_loop(make, targets, head):
     content = frame()
     content.loc[::4, list(targets)] = None
     content.loc[::4, targets[0]] = frame()[targets[0]]
-    problem = make(content, targets, head=head, trunk=("8",))
+    problem = make(content, targets, head=head, trunk=(8,))
     network = _double(problem)
     batch = _doubled(every(problem.train))
-    losses, mask = problem.losses(network, batch)
+    losses, mask = problem.loss_function(network, batch)
     hidden = network.trunk(batch[0])
     outputs = [network.heads(hidden).detach()[:, index] for index in range(_outputs(network))]
     sizes = {"grade": 3, "stars": 5}
@@ -511,7 +512,7 @@ def _outputs(network):
 
 
 def test_deep_heads_are_a_network_each(make):
-    network = _double(make(frame(), head=3, trunk=("8", "6")))
+    network = _double(make(frame(), head=3, trunk=(8, 6)))
     features = torch.randn(5, 6, dtype=torch.double)
     heads = network.heads
     found = heads(features)
@@ -528,7 +529,7 @@ def test_deep_heads_are_a_network_each(make):
 
 
 def test_the_trunk_is_shared_and_has_its_widths(make):
-    problem = make(frame(), trunk=("32", "16"))
+    problem = make(frame(), trunk=(32, 16))
     network = problem.network()
     shapes = [tuple(each.shape) for each in problem.shared(network)]
     assert shapes == [(32, 4), (32,), (16, 32), (16,)]
@@ -537,7 +538,7 @@ def test_the_trunk_is_shared_and_has_its_widths(make):
 def test_gradients_are_finite_and_absent_classes_get_none(make):
     problem = make(frame(), ("grade", "stars"))
     network = problem.network()
-    losses, mask = problem.losses(network, every(problem.train))
+    losses, mask = problem.loss_function(network, every(problem.train))
     task_losses(losses, mask)[0].sum().backward()
     gradient = network.heads.weight.grad
     assert all(each.grad.isfinite().all() for each in network.parameters())
@@ -548,11 +549,10 @@ def test_gradients_are_finite_and_absent_classes_get_none(make):
 
 def _measure(problem, network, part):
     with torch.no_grad():
-        return problem.metrics(network, part)
+        return scored(problem, network, part)
 
 
-def test_metrics_are_scikit_learns(make, monkeypatch):
-    monkeypatch.setattr("equipoise.problems.table.table.CHUNK", 7)
+def test_metrics_are_scikit_learns(make):
     content = frame()
     content.loc[::4, ["price", "grade"]] = None
     problem = make(content)
@@ -730,7 +730,7 @@ def test_it_learns(make):
     network = problem.network()
     optimizer = problem.recipe.optimizer(network.parameters(), 1e-2)
     for _ in range(150):
-        losses, mask = problem.losses(network, every(problem.train))
+        losses, mask = problem.loss_function(network, every(problem.train))
         optimizer.zero_grad()
         task_losses(losses, mask)[0].sum().backward()
         optimizer.step()
@@ -750,7 +750,7 @@ def test_700_targets(write):
     path = write(pd.DataFrame(np.hstack([inputs, values]), columns=columns), "many.parquet")
     start = time.perf_counter()
     problem = table(path, targets)
-    losses, mask = problem.losses(problem.network(), problem.train[torch.arange(256)])
+    losses, mask = problem.loss_function(problem.network(), problem.train[torch.arange(256)])
     means, counts = task_losses(losses, mask)
     means.sum().backward()
     assert time.perf_counter() - start < 15

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from math import ceil
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,40 +11,40 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.data import TensorDataset
 
 from equipoise.errors import UserError, near_match
 from equipoise.problems.images.cifar_files import Cifar, Images, read_cifar
 from equipoise.problems.images.lenet import LeNet, trunk_of
+from equipoise.problems.metrics import Averaged, Gathered
 from equipoise.problems.noise import Noisy, draw_corrupted, noise_notes
-from equipoise.problems.problem import OVERALL, Data, Metrics, Problem, Recipe
-from equipoise.problems.scores import Score, score_of
+from equipoise.problems.parameters import LARGEST, check_seed, check_whole
+from equipoise.problems.problem import Problem, Recipe
+from equipoise.problems.scores import Score
 
 TRAINING, VALIDATION, TEST = 800, 1_000, 2_000
-EPOCHS, BATCH_SIZE = 40, 64
 LEAST = 100
 """Images without which a part says next to nothing."""
-CHUNK = 1_000
-"""Images that are evaluated at once."""
-
-
-def _cross_entropy(labels: NDArray[np.floating], logits: NDArray[np.floating]) -> float:
-    return float(np.mean(np.logaddexp(0, logits) - labels * logits))
-
-
-SCORES: dict[str, Score] = {
-    "ROC-AUC": (roc_auc_score, 2),
-    "average precision": (average_precision_score, 2),
-    "cross-entropy": (_cross_entropy, 1),
+RECIPE = Recipe(
+    epochs=40,
+    batch_size=64,
+    lr=1e-2,
+    optimizer=lambda parameters, lr: torch.optim.SGD(parameters, lr=lr, momentum=0.9),
+    held_out_batch_size=256,
+)
+SCORES = {
+    "ROC-AUC": Score(goal="max", metric=partial(Gathered, roc_auc_score), distinct=2),
+    "average precision": Score(
+        goal="max", metric=partial(Gathered, average_precision_score), distinct=2
+    ),
+    "cross-entropy": Score(
+        goal="min",
+        metric=partial(Averaged, partial(binary_cross_entropy_with_logits, reduction="none")),
+    ),
 }
-"""Metrics of labels and logits."""
-GOALS: dict[str, Literal["min", "max"]] = {
-    "ROC-AUC": "max",
-    "average precision": "max",
-    "cross-entropy": "min",
-}
+"""Of labels and logits."""
 
 
 def cifar10(
@@ -60,6 +60,7 @@ def cifar10(
     ] = None,
     held_out: Annotated[int, "images held out for the weightings of samples"] = 200,
     data_seed: Annotated[int, "seed of the choice of images, and of the flipped labels"] = 0,
+    recipe: Recipe = RECIPE,
 ) -> Problem:
     """CIFAR-10 as ten binary tasks, "is it this class?", as in the SLGrad paper.
 
@@ -71,8 +72,8 @@ def cifar10(
     others to choose on (at least 100). The test is 2,000 of the file's test images, or, where it
     has none, of further training images; a small file is shared evenly between the two.
 
-    --noise flips labels of the training part only, each by itself with this probability. With
-    --noise-kind uniform any label: yes becomes no, and no becomes yes. With background only a yes
+    `noise` flips labels of the training part only, each by itself with this probability. With
+    `noise_kind` uniform any label: yes becomes no, and no becomes yes. With background only a yes
     becomes no, which takes images of the class for something else. Beyond 0.5, uniform noise makes
     the wrong answer the likelier label. All other labels stay as they are.
 
@@ -80,8 +81,12 @@ def cifar10(
     and the other metrics are of each task; over all tasks, the mean of those defined.
 
     Raises:
-        UserError: if the file cannot be read, has too few images, or an option cannot be.
+        UserError: if the file cannot be read, has too few images, or a parameter cannot be.
     """
+    check_seed("data_seed", data_seed)
+    check_whole("held_out", held_out, 1, LARGEST)
+    if train_size is not None:
+        check_whole("train_size", train_size, 1, LARGEST)
     file = read_cifar(data)
     tasks = file.classes
     main = _class(main, tasks)
@@ -102,15 +107,8 @@ def cifar10(
         network=lambda: LeNet(pixels[0], (len(tasks),)),
         shared=trunk_of,
         losses=_losses,
-        metrics=_metrics(tasks),
-        goals=GOALS,
-        recipe=Recipe(
-            steps=EPOCHS * ceil(len(train) / BATCH_SIZE),
-            batch_size=BATCH_SIZE,
-            lr=1e-2,
-            optimizer=lambda parameters, lr: torch.optim.SGD(parameters, lr=lr, momentum=0.9),
-            held_out_batch_size=256,
-        ),
+        scores=SCORES,
+        recipe=recipe,
         main=main,
         held_out=own,
         corrupted=corrupted if noise else None,
@@ -131,7 +129,7 @@ def _class(name: str, classes: Sequence[str]) -> str:
         return name
     if name.isdecimal() and int(name) < len(classes):
         return classes[int(name)]
-    raise UserError(f"--main: there is no class {name!r}: {near_match(name, classes)}")
+    raise UserError(f"`main`: there is no class {name!r}: {near_match(name, classes)}")
 
 
 def _draw(
@@ -142,11 +140,11 @@ def _draw(
     kept = LEAST if file.test else 2 * LEAST
     room = images - held_out - kept
     size = min(TRAINING, room) if train_size is None else train_size
-    if held_out < 1 or not 1 <= size <= room:
+    if not 1 <= size <= room:
         raise UserError(
             f"{data} has {images:,} training images, of which {kept} are kept to choose on"
-            f"{'' if file.test else ' and to test'}; --train-size and --held-out ({held_out:,}) "
-            "must be at least 1 each and fit into the rest"
+            f"{'' if file.test else ' and to test'}; `train_size` and `held_out` ({held_out:,}) "
+            "must fit into the rest, with 1 at least to train on"
         )
     if file.test and len(file.test.labels) < LEAST:
         raise UserError(
@@ -167,29 +165,5 @@ def _picked(images: Images, rows: NDArray[np.int64]) -> Images:
     return Images(images.pixels[rows], images.labels[rows])
 
 
-def _losses(network: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, None]:
-    pixels, labels = batch
-    return binary_cross_entropy_with_logits(network(pixels), labels, reduction="none"), None
-
-
-def _metrics(tasks: Sequence[str]) -> Callable[[nn.Module, Data], Metrics]:
-    """Each score of each task, and its mean over those that it is defined for."""
-
-    def metrics(network: nn.Module, data: Data) -> Metrics:
-        pixels, labels = data[torch.arange(len(data))]
-        device = next(network.parameters()).device
-        chunks = [network(chunk.to(device)) for chunk in pixels.split(CHUNK)]
-        logits = torch.cat(chunks).double().cpu()
-        columns = list(zip(labels.T.numpy(), logits.T.numpy(), strict=True))
-        return {
-            name: _with_mean(tasks, [score_of(score, *column) for column in columns])
-            for name, score in SCORES.items()
-        }
-
-    return metrics
-
-
-def _with_mean(tasks: Sequence[str], values: Sequence[float]) -> dict[str, float]:
-    defined = [value for value in values if not np.isnan(value)]
-    mean = float(np.mean(defined)) if defined else float("nan")
-    return {OVERALL: mean, **dict(zip(tasks, values, strict=True))}
+def _losses(logits: Tensor, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, None]:
+    return binary_cross_entropy_with_logits(logits, batch[1], reduction="none"), None

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import numpy as np
-import torch
-from sklearn.metrics import accuracy_score
-from torch import Tensor, nn
+from functools import partial
 
-from equipoise.problems.problem import OVERALL, Data, Metrics
-from equipoise.problems.table.kinds import multiclass_losses
+import torch
+from torch import Tensor
+from torchmetrics.classification import MulticlassAccuracy
+
+from equipoise.problems.classes import multiclass_losses
+from equipoise.problems.scores import Answers, Score
 
 TASKS = ("left", "right")
 CLASSES = 10
-CHUNK = 1_000
-"""Pairs that are evaluated at once."""
+
+SCORES = {
+    "accuracy": Score(
+        goal="max", metric=partial(MulticlassAccuracy, num_classes=CLASSES, average="micro")
+    )
+}
 
 
 def overlaid(images: Tensor, rows: Tensor, columns: Tensor, size: tuple[int, int]) -> Tensor:
@@ -37,22 +42,11 @@ def overlaid(images: Tensor, rows: Tensor, columns: Tensor, size: tuple[int, int
     return canvas.amax(1, keepdim=True)
 
 
-def losses(network: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, None]:
+def losses(logits: Tensor, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, None]:
     """Cross-entropies ``(samples, 2)`` of logits ``(samples, 2, 10)``."""
-    images, labels = batch
-    return multiclass_losses(network(images), labels), None
+    return multiclass_losses(logits, batch[1]), None
 
 
-def metrics(network: nn.Module, data: Data) -> Metrics:
-    """The accuracy of each task, and their mean."""
-    images, labels = data[torch.arange(len(data))]
-    device = next(network.parameters()).device
-    chunks = [network(chunk.to(device)).argmax(2).cpu() for chunk in images.split(CHUNK)]
-    found = torch.cat(chunks).numpy()
-    accuracies = [accuracy_score(*pair) for pair in zip(labels.numpy().T, found.T, strict=True)]
-    return {
-        "accuracy": {
-            OVERALL: float(np.mean(accuracies)),
-            **dict(zip(TASKS, accuracies, strict=True)),
-        }
-    }
+def answers(logits: Tensor, batch: tuple[Tensor, Tensor]) -> Answers:
+    """Logits ``(samples, 10)`` and the digit of each task."""
+    return dict(zip(TASKS, zip(logits.unbind(1), batch[1].T, strict=True), strict=True))

@@ -11,8 +11,16 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from equipoise.problems.heldout import hold_out
-from equipoise.problems.images.digit_pairs import CLASSES, TASKS, losses, metrics, overlaid
+from equipoise.problems.images.digit_pairs import (
+    CLASSES,
+    SCORES,
+    TASKS,
+    answers,
+    losses,
+    overlaid,
+)
+from equipoise.problems.parameters import check_seed
+from equipoise.problems.parts import hold_out
 from equipoise.problems.problem import Problem, Recipe
 
 SIDE, HEIGHT, WIDTH = 8, 10, 12
@@ -20,6 +28,12 @@ SIDE, HEIGHT, WIDTH = 8, 10, 12
 HELD_OUT_IMAGES = 300
 PAIRS, HELD_OUT_PAIRS = 6_000, 1_000
 FEATURES = 64
+RECIPE = Recipe(
+    steps=600,
+    batch_size=128,
+    lr=2e-3,
+    optimizer=lambda parameters, lr: torch.optim.Adam(parameters, lr=lr),
+)
 
 
 def digits(
@@ -29,21 +43,23 @@ def digits(
     ] = None,
     held_out: Annotated[
         float,
-        "with --main, the share of the training part that is held out for the weightings of "
+        "with `main`, the share of the training part that is held out for the weightings of "
         "samples, and that no method trains on; 0 for none",
     ] = 0.2,
+    recipe: Recipe = RECIPE,
 ) -> Problem:
     """Two overlapping handwritten digits, as in MultiMNIST, but small: seconds to train.
 
     From the 1,797 images of 8 × 8 that come with scikit-learn. Two of them, up to two rows up or
     down, are laid over each other on 10 × 12, the brighter one seen; the tasks are the digit on
     the left and the one on the right. 6,000 pairs to train on, 1,000 to choose on, 1,000 to test,
-    each part of images of its own. With --main some of those to train on are held out, of images
+    each part of images of its own. With `main` some of those to train on are held out, of images
     of their own too.
 
     Raises:
-        UserError: if --held-out is no share.
+        UserError: if ``held_out`` is no share, or ``data_seed`` no seed.
     """
+    check_seed("data_seed", data_seed)
     images, labels = load_digits(return_X_y=True)
     images = images.reshape(-1, SIDE, SIDE).astype(np.float32) / 16
     generator = torch.Generator().manual_seed(data_seed)
@@ -74,16 +90,11 @@ def digits(
         network=Network,
         shared=_trunk,
         losses=losses,
-        metrics=metrics,
-        goals={"accuracy": "max"},
+        answers=answers,
+        scores=SCORES,
         main=main,
         held_out=pairs(own, own_pairs) if own_pairs else None,
-        recipe=Recipe(
-            steps=600,
-            batch_size=128,
-            lr=2e-3,
-            optimizer=lambda parameters, lr: torch.optim.Adam(parameters, lr=lr),
-        ),
+        recipe=recipe,
         notes=[
             f"Pairs held out for the weightings of samples, trained on by no method: {own_pairs:,}."
         ]

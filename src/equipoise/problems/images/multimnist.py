@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import ceil
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,17 +10,31 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from equipoise.errors import UserError
-from equipoise.problems.images.digit_pairs import CLASSES, TASKS, losses, metrics, overlaid
+from equipoise.problems.images.digit_pairs import (
+    CLASSES,
+    SCORES,
+    TASKS,
+    answers,
+    losses,
+    overlaid,
+)
 from equipoise.problems.images.idx import read_idx
 from equipoise.problems.images.lenet import LeNet, trunk_of
 from equipoise.problems.noise import Noisy, draw_corrupted, noise_notes
+from equipoise.problems.parameters import check_seed
 from equipoise.problems.problem import Problem, Recipe
 
 SIDE, SHIFT = 28, 4
 """Of an image, and the most that it is shifted by from the middle of the canvas."""
 CANVAS = SIDE + 2 * SHIFT
 PAIRS, OTHER_PAIRS = 15_000, 5_000
-BATCH_SIZE, EPOCHS = 64, 10
+RECIPE = Recipe(
+    epochs=10,
+    batch_size=64,
+    lr=1e-2,
+    optimizer=lambda parameters, lr: torch.optim.SGD(parameters, lr=lr, momentum=0.9),
+    held_out_batch_size=32,
+)
 LEAST = 100
 """Images of a part of MNIST without which there is not much to pair."""
 
@@ -32,6 +45,7 @@ def multimnist(
     noise: Annotated[float, "probability that a training label becomes another digit"] = 0.0,
     noisy: Annotated[Noisy, "whose labels: the main task's, or those of both"] = "main",
     data_seed: Annotated[int, "seed of the pairs, and of the wrong labels"] = 0,
+    recipe: Recipe = RECIPE,
 ) -> Problem:
     """MultiMNIST, as in the SLGrad paper: two overlapping digits, one left and one right.
 
@@ -41,12 +55,13 @@ def multimnist(
     logits of both. See https://arxiv.org/abs/2306.04519.
 
     15,000 pairs to train on, 5,000 held out and 5,000 to choose on, of MNIST's training images,
-    each part of images of its own; 5,000 pairs of test images to test. With --noise labels of the
+    each part of images of its own; 5,000 pairs of test images to test. With `noise` labels of the
     training part become one of the nine other digits, each with this probability.
 
     Raises:
-        UserError: if the files are not MNIST's, or --noise is no probability.
+        UserError: if the files are not MNIST's, ``noise`` no probability, or ``data_seed`` no seed.
     """
+    check_seed("data_seed", data_seed)
     generator = torch.Generator().manual_seed(data_seed)
     images, labels = _read(data, "train")
     order = torch.randperm(len(images), generator=generator)
@@ -72,15 +87,9 @@ def multimnist(
         network=lambda: LeNet(pictures, (len(TASKS), CLASSES)),
         shared=trunk_of,
         losses=losses,
-        metrics=metrics,
-        goals={"accuracy": "max"},
-        recipe=Recipe(
-            steps=EPOCHS * ceil(PAIRS / BATCH_SIZE),
-            batch_size=BATCH_SIZE,
-            lr=1e-2,
-            optimizer=lambda parameters, lr: torch.optim.SGD(parameters, lr=lr, momentum=0.9),
-            held_out_batch_size=32,
-        ),
+        answers=answers,
+        scores=SCORES,
+        recipe=recipe,
         main=main,
         held_out=TensorDataset(*held_out),
         corrupted=corrupted if noise else None,
@@ -121,4 +130,4 @@ def _find(folder: Path, name: str) -> Path:
     for path in (folder / name, folder / f"{name}.gz"):
         if path.is_file():
             return path
-    raise UserError(f"there is no {name} or {name}.gz in {folder}, the folder that --data names")
+    raise UserError(f"there is no {name} or {name}.gz in {folder}, the folder of `data`")

@@ -2,54 +2,58 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from sklearn.metrics import (
-    average_precision_score,
-    r2_score,
-    roc_auc_score,
-    root_mean_squared_error,
-)
-from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
+from sklearn.metrics import average_precision_score, roc_auc_score
+from torchmetrics import MeanSquaredError
 
 from equipoise.errors import UserError
-from equipoise.losses import LossFunction
-from equipoise.problems.columns import check_column, kind_of, read_labels, read_table, some, varied
-from equipoise.problems.heldout import hold_out_groups, labelled_in
-from equipoise.problems.problem import OVERALL, Data, Metrics, Problem, Recipe
-from equipoise.problems.samples import samples_of
-from equipoise.problems.scores import Score, score_of
-from equipoise.problems.splits import split_by_group
+from equipoise.problems.frames.columns import check_column, some
+from equipoise.problems.frames.labels import (
+    HELD_OUT,
+    UNLEARNABLE,
+    Floats,
+    counted,
+    learnable,
+    standardised,
+)
+from equipoise.problems.frames.reading import called, read_frame
+from equipoise.problems.memory import check_labels
+from equipoise.problems.metrics import R2, Gathered
+from equipoise.problems.molecules.labels import Kind, kind_of, read_labels
+from equipoise.problems.molecules.network import (
+    Network,
+    binary_losses,
+    squared_losses,
+    trunk_of,
+)
+from equipoise.problems.parameters import check_seed
+from equipoise.problems.parts import Parts, Rows, parted, split_by_group
+from equipoise.problems.problem import Problem, Recipe
+from equipoise.problems.scores import Score
 
-WIDTH, FEATURES = 2000, 100
 LEAST = 10
 """Molecules without which a tenth is nothing."""
-CHUNK = 4096
-"""Molecules that are evaluated at once."""
-
-Batch: TypeAlias = tuple[Tensor, Tensor, Tensor]
-"""Packed fingerprints, labels and the mask of the labels present."""
-
-SCORES: dict[str, dict[str, Score]] = {
-    "binary": {"average precision": (average_precision_score, 2), "ROC-AUC": (roc_auc_score, 2)},
-    "regression": {"RMSE": (root_mean_squared_error, 1), "R²": (r2_score, 2)},
-}
-GOALS: dict[str, dict[str, Literal["min", "max"]]] = {
-    "binary": {"average precision": "max", "ROC-AUC": "max"},
-    "regression": {"RMSE": "min", "R²": "max"},
-}
+RECIPE = Recipe(
+    steps=900,
+    batch_size=40_000,
+    lr=3e-4,
+    optimizer=lambda parameters, lr: torch.optim.Adam(parameters, lr=lr),
+)
 
 
 def molecules(
-    data: Annotated[Path, "CSV or CSV.gz file with a column of SMILES and columns of labels"],
+    data: Annotated[
+        Path | pd.DataFrame, "CSV or CSV.gz file with a column of SMILES and columns of labels"
+    ],
     smiles: Annotated[str | None, "the column of SMILES; by default the one called smiles"] = None,
     targets: Annotated[
         tuple[str, ...] | None, "the columns of labels; by default all of numbers but ids"
@@ -66,9 +70,10 @@ def molecules(
     main: Annotated[str | None, "the task that decides; the others are there to serve it"] = None,
     held_out: Annotated[
         float,
-        "with --main, the share of the training part that is held out for the weightings of "
+        "with `main`, the share of the training part that is held out for the weightings of "
         "samples, and that no method trains on; 0 for none",
     ] = 0.2,
+    recipe: Recipe = RECIPE,
 ) -> Problem:
     """Virtual screening: assays of molecules from a CSV file, as in the SLAW paper's PCBA study.
 
@@ -77,10 +82,10 @@ def molecules(
     https://arxiv.org/abs/2109.08218.
 
     Of the molecules a tenth each is held out at random for validation and for the test. Rows of
-    the same molecule, by canonical SMILES, are always in the same part; with --split scaffold so
+    the same molecule, by canonical SMILES, are always in the same part; with `split` scaffold so
     are all molecules of a scaffold, the ring systems and what links them, which is harder and
     nearer to the search for new compounds. Scaffolds of more than a twentieth of a file are trained
-    on as far as possible. With --main a share of the training part is held out in the
+    on as far as possible. With `main` a share of the training part is held out in the
     same way: rows with a label of the main task.
 
     Binary labels: cross-entropy; a label of class c of a task weighs n / (2 n_c) with
@@ -99,183 +104,168 @@ def molecules(
         UserError: if the file or its columns cannot be used so.
     """
     try:
-        from equipoise.problems.molecules.fingerprints import BITS, fingerprints
-        from equipoise.problems.molecules.structures import molecules_of, scaffolds_of
+        from equipoise.problems.molecules.fingerprints import BITS
     except ImportError as error:
         raise UserError(
             f"the problem molecules needs more packages ({error}): "
             "pip install 'equipoise[molecules]'"
         ) from error
 
-    frame = read_table(data)
-    smiles = _smiles_column(frame, smiles, data)
-    labels, left_out = read_labels(frame.drop(columns=smiles), targets, data)
+    check_seed("split_seed", split_seed)
+    where = called(data)
+    frame = read_frame(data)
+    smiles = _smiles_column(frame, smiles, where)
+    labels, left_out = read_labels(frame.drop(columns=smiles), targets, where)
+    check_labels(len(frame), labels.shape[1], where)
     kind = kind_of(labels, kind)
     texts = frame[smiles].astype("string").fillna("")
-    packed = fingerprints(texts.tolist())
-
-    parsed = packed.max(axis=1) > 0
-    labelled = labels.notna().any(axis=1).to_numpy()
-    kept = np.flatnonzero(parsed & labelled)
-    if len(kept) < LEAST:
-        raise UserError(
-            f"of the rows of {data}, {len(frame):,} in all, {len(kept)} have a label and a SMILES "
-            f"that parses, and {LEAST} are needed; check the columns of --smiles, {smiles!r}, and "
-            "of --targets"
-        )
-    packed, labels, texts = packed[kept], labels.iloc[kept], texts.iloc[kept]
-    molecule = molecules_of(texts.tolist(), packed)
-    groups = molecule if split == "random" else scaffolds_of(texts.tolist())
-    train, validation, test = split_by_group(groups, split_seed)
-    if not len(train) or not len(validation):
-        raise UserError(f"{data} has too few scaffolds to split by; use --split random")
-    own = train[:0]
-    useful = labelled_in(labels, main)
-    if held_out and useful[train].any():
-        train, own = hold_out_groups(train, groups, useful, held_out, split_seed)
-    learnable = varied(labels.iloc[train])
-    if not learnable.any():
-        raise UserError(
-            f"no target in {data} has two different labels among the molecules to train on; "
-            "choose others with --targets"
-        )
-    unlearnable, labels = labels.columns[~learnable], labels.loc[:, learnable]
-    names, values = list(labels.columns), labels.to_numpy()
-    if kind == "binary":
-        scale, losses = np.ones(len(names)), binary_losses(values[train])
-    else:
-        scale, losses = np.nanstd(values[train], 0), _squared_losses
-        values = (values - np.nanmean(values[train], 0)) / scale
-    parts = [samples_of(packed[rows], values[rows]) for rows in (train, validation, test, own)]
-    counted = {
-        "Left out: rows whose SMILES is empty or does not parse, see unparsed.csv": (~parsed).sum(),
-        "Left out: molecules without a label": (parsed & ~labelled).sum(),
-        "Left out: targets without two different labels in the training part, "
-        f"{some(unlearnable)}": len(unlearnable),
-        "Rows of a molecule that an earlier row has too, all kept in one part of the split": (
-            len(molecule) - len(np.unique(molecule))
-        ),
-        "Labels of such a molecule, one for each of its targets, on which its rows disagree": (
-            _conflicts(labels, molecule)
-        ),
-        "Rows held out for the weightings of samples, trained on by no method": len(own),
-    }
+    found = _found(texts, labels, smiles, where)
+    useful = found.present(main)
+    groups = found.groups(split)
+    parts = parted(_split(groups, split_seed, where), groups, useful, held_out, split_seed)
+    known = learnable(found.labels, found.names, parts.train, main, where)
+    names = list(labels.columns[known])
+    values, _, scale = standardised(
+        found.labels[:, known], names, parts.train, np.full(len(names), kind == "regression"), where
+    )
+    samples = parts.samples(found.packed, values)
     return Problem(
         tasks=names,
-        train=parts[0],
-        validation=parts[1],
-        test=parts[2],
+        train=samples.train,
+        validation=samples.validation,
+        test=samples.test,
         network=lambda: Network(BITS, len(names)),
-        shared=_trunk,
-        losses=losses,
-        metrics=_metrics(SCORES[kind], names, scale),
-        goals=GOALS[kind],
+        shared=trunk_of,
+        losses=binary_losses(values[parts.train]) if kind == "binary" else squared_losses,
+        scores=_scores(kind, dict(zip(names, scale.tolist(), strict=True))),
         main=main,
-        held_out=parts[3] if len(own) else None,
-        rows=(1 + kept[train]).tolist(),
-        recipe=Recipe(
-            steps=900,
-            batch_size=40_000,
-            lr=3e-4,
-            optimizer=lambda parameters, lr: torch.optim.Adam(parameters, lr=lr),
-        ),
-        notes=[*left_out, *(f"{what}: {count:,}." for what, count in counted.items() if count)],
-        files={} if parsed.all() else {"unparsed.csv": _unparsed(frame[smiles], parsed)},
+        held_out=samples.held_out,
+        rows=(1 + found.rows[parts.train]).tolist(),
+        recipe=recipe,
+        notes=[*left_out, *_notes(found, known, parts)],
+        files={}
+        if found.parsed.all()
+        else {"unparsed.csv": _unparsed(frame[smiles], found.parsed)},
     )
 
 
-class Network(nn.Module):
-    """Shared ReLU layers of 2000 and 100 and linear heads: ``(samples, bytes) → (samples, tasks)``.
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """The rows that have a label and a SMILES that parses."""
 
-    Fingerprints come packed, uint8, and are unpacked to one input a bit: they stay an eighth as
-    large in memory and on the way to the device.
-    """
+    rows: Rows
+    """Their places in the table."""
+    parsed: NDArray[np.bool_]
+    """Of each row of the table, whether its SMILES parses."""
+    names: Sequence[str]
+    """Of the targets."""
+    labels: Floats
+    smiles: Sequence[str]
+    packed: NDArray[np.uint8]
+    """Fingerprints."""
+    molecule: Rows
+    """A number for each row, equal for rows of the same molecule."""
 
-    shifts: Tensor
+    def present(self, task: str | None) -> NDArray[np.bool_]:
+        """Which rows have a label of a task: none, if there is no such task."""
+        if task not in self.names:
+            return np.zeros(len(self.rows), bool)
+        there: NDArray[np.bool_] = ~np.isnan(self.labels[:, self.names.index(task)])
+        return there
 
-    def __init__(self, bits: int, tasks: int) -> None:
-        super().__init__()
-        self.register_buffer("shifts", torch.arange(7, -1, -1, dtype=torch.uint8), persistent=False)
-        self.trunk = nn.Sequential(
-            nn.Linear(bits, WIDTH), nn.ReLU(), nn.Linear(WIDTH, FEATURES), nn.ReLU()
+    def groups(self, split: Literal["random", "scaffold"]) -> Rows:
+        """What stays whole in the split."""
+        from equipoise.problems.molecules.structures import scaffolds_of
+
+        return self.molecule if split == "random" else scaffolds_of(self.smiles)
+
+
+def _found(texts: pd.Series[str], labels: pd.DataFrame, smiles: str, where: str) -> _Found:
+    from equipoise.problems.molecules.fingerprints import fingerprints
+    from equipoise.problems.molecules.structures import molecules_of
+
+    packed = fingerprints(texts.tolist())
+    parsed = packed.max(axis=1) > 0
+    labelled = labels.notna().any(axis=1).to_numpy()
+    rows = np.flatnonzero(parsed & labelled)
+    if len(rows) < LEAST:
+        raise UserError(
+            f"of the rows of {where}, {len(texts):,} in all, {len(rows)} have a label and a SMILES "
+            f"that parses, and {LEAST} are needed; check `smiles`, the column {smiles!r}, and "
+            "`targets`"
         )
-        self.heads = nn.Linear(FEATURES, tasks)
-
-    def forward(self, packed: Tensor) -> Tensor:
-        """Logits of the tasks, or standardised predictions, ``(samples, tasks)``."""
-        bits = (packed[:, :, None] >> self.shifts) & 1
-        outputs: Tensor = self.heads(self.trunk(bits.flatten(1).to(self.heads.weight.dtype)))
-        return outputs
-
-
-def _trunk(network: nn.Module) -> Iterable[nn.Parameter]:
-    assert isinstance(network, Network)
-    return network.trunk.parameters()
+    packed, kept = packed[rows], texts.iloc[rows].tolist()
+    return _Found(
+        rows=rows,
+        parsed=parsed,
+        names=labels.columns.tolist(),
+        labels=labels.to_numpy()[rows],
+        smiles=kept,
+        packed=packed,
+        molecule=molecules_of(kept, packed),
+    )
 
 
-def binary_losses(labels: NDArray[np.float64]) -> LossFunction:
-    """Cross-entropy with both classes of ``labels`` ``(samples, tasks)`` of the same weight."""
-    counts = np.stack([(labels == 0).sum(0), (labels == 1).sum(0)])
-    weights = torch.from_numpy((counts.sum(0) / (2 * counts)).astype(np.float32))
-    # Moved to a device once, not in every step.
-    weights_on: Callable[[torch.device], Tensor] = functools.cache(weights.to)
-
-    def losses(network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        packed, labels, mask = batch
-        negative, positive = weights_on(labels.device)
-        weight = torch.where(labels > 0, positive, negative)
-        logits = network(packed)
-        return binary_cross_entropy_with_logits(logits, labels, weight, reduction="none"), mask
-
-    return losses
+def _split(groups: Rows, seed: int, where: str) -> tuple[Rows, Rows, Rows]:
+    split = split_by_group(groups, seed)
+    if not len(split[0]) or not len(split[1]):
+        raise UserError(f"{where} has too few scaffolds to split by; give random as `split`")
+    return split
 
 
-def _squared_losses(network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-    packed, labels, mask = batch
-    return (network(packed) - labels).square(), mask
-
-
-def _metrics(
-    scores: Mapping[str, Score], names: Sequence[str], scale: NDArray[np.float64]
-) -> Callable[[nn.Module, Data], Metrics]:
-    """Each score of each task, labels and outputs times its scale, and of all pairs as they are."""
-
-    def metrics(network: nn.Module, data: Data) -> Metrics:
-        packed, *rest = data[torch.arange(len(data))]
-        device = next(network.parameters()).device
-        chunks = [network(chunk.to(device)) for chunk in packed.split(CHUNK)]
-        outputs = torch.cat(chunks).double().cpu().numpy()
-        labels, mask = (each.numpy() for each in rest)
-        pairs = {OVERALL: (labels[mask], outputs[mask])}
-        for name, unit, present, label, output in zip(
-            names, scale, mask.T, labels.T, outputs.T, strict=True
-        ):
-            pairs[name] = (unit * label[present], unit * output[present])
+def _scores(kind: Kind, units: Mapping[str, float]) -> dict[str, Score]:
+    """Of each task, in its units; over all tasks, of all labelled pairs pooled as they are."""
+    if kind == "binary":
+        functions = {"average precision": average_precision_score, "ROC-AUC": roc_auc_score}
         return {
-            metric: {name: score_of(score, *pair) for name, pair in pairs.items()}
-            for metric, score in scores.items()
+            name: Score(goal="max", metric=make, pooled=make, distinct=2)
+            for name, make in ((name, partial(Gathered, each)) for name, each in functions.items())
         }
+    rmse = partial(MeanSquaredError, squared=False)
+    return {
+        "RMSE": Score(goal="min", metric=rmse, pooled=rmse, units=units),
+        "R²": Score(goal="max", metric=R2, pooled=R2, distinct=2),
+    }
 
-    return metrics
+
+def _notes(found: _Found, known: NDArray[np.bool_], parts: Parts) -> list[str]:
+    """What was left out, such as targets that are not ``known``; what there is more than once."""
+    unlearnable = [name for name, learned in zip(found.names, known, strict=True) if not learned]
+    unparsed = int((~found.parsed).sum())
+    return counted(
+        {
+            "Left out: rows whose SMILES is empty or does not parse, see unparsed.csv": unparsed,
+            "Left out: molecules without a label": len(found.parsed) - unparsed - len(found.rows),
+            f"{UNLEARNABLE}, {some(unlearnable)}": len(unlearnable),
+            "Rows of a molecule that an earlier row has too, all kept in one part of the split": (
+                len(found.molecule) - len(np.unique(found.molecule))
+            ),
+            "Labels of such a molecule, one for each of its targets, on which its rows disagree": (
+                _conflicts(found.labels[:, known], found.molecule)
+            ),
+            HELD_OUT: len(parts.held_out),
+        }
+    )
 
 
-def _smiles_column(frame: pd.DataFrame, smiles: str | None, data: Path) -> str:
+def _smiles_column(frame: pd.DataFrame, smiles: str | None, where: str) -> str:
     if smiles is not None:
-        check_column(smiles, frame, "--smiles", data)
+        check_column(smiles, frame, "`smiles`", where)
         return smiles
     found = [name for name in frame.columns if name.lower() == "smiles"]
     if len(found) != 1:
         raise UserError(
-            f"{data} has {len(found) or 'no'} columns called smiles; name the column of SMILES "
-            f"with --smiles, one of {some(frame.columns)}"
+            f"{where} has {len(found) or 'no'} columns called smiles; name the column of SMILES "
+            f"with `smiles`, one of {some(frame.columns)}"
         )
     return str(found[0])
 
 
-def _conflicts(labels: pd.DataFrame, molecule: NDArray[np.int64]) -> int:
+def _conflicts(labels: Floats, molecule: Rows) -> int:
     """Pairs of molecule and target that have different labels."""
     repeated = np.bincount(molecule)[molecule] > 1
-    return int((labels[repeated].groupby(molecule[repeated]).nunique() > 1).sum().sum())
+    groups = pd.DataFrame(labels[repeated]).groupby(molecule[repeated])
+    return int((groups.nunique() > 1).sum().sum())
 
 
 def _unparsed(texts: pd.Series[str], parsed: NDArray[np.bool_]) -> str:

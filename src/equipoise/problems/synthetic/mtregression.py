@@ -5,25 +5,36 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 from itertools import pairwise
+from statistics import pvariance
 from typing import Annotated
 
-import numpy as np
 import torch
-from sklearn.metrics import mean_squared_error
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from equipoise.errors import UserError
-from equipoise.problems.problem import OVERALL, Data, Metrics, Problem, Recipe
+from equipoise.problems.memory import check_fits
+from equipoise.problems.metrics import Averaged
+from equipoise.problems.parameters import check_seed, check_whole
+from equipoise.problems.problem import Problem, Recipe
+from equipoise.problems.scores import Answers, Score
 
 INPUTS, OUTPUTS, WIDTH = 250, 100, 100
 TRAINING, HELD_OUT = 9_000, 1_000
+MOST_TASKS = 10_000
 INPUT_STD, BASE_STD, TASK_STD = 0.01, 10.0, 3.5
+RECIPE = Recipe(
+    steps=9_900,
+    batch_size=304,
+    lr=7e-4,
+    optimizer=lambda parameters, lr: torch.optim.Adam(parameters, lr=lr, eps=1e-5),
+    clip=0.5,
+)
 
 
 def mtregression(
     tasks: Annotated[int, "number of tasks; the paper has 2, 10, 20, 30, 40 and 50"] = 10,
     data_seed: Annotated[int, "seed of the generated data"] = 0,
+    recipe: Recipe = RECIPE,
 ) -> Problem:
     """Non-linear regression of the SLAW paper (arXiv 2109.08218), from the GradNorm paper.
 
@@ -32,10 +43,13 @@ def mtregression(
     alike. 9,000 samples to train on, 1,000 to test, 1,000 more to choose on.
 
     Raises:
-        UserError: for fewer than two tasks.
+        UserError: for fewer than two tasks, or more than fit into memory.
     """
-    if tasks < 2:
-        raise UserError(f"--tasks must be at least 2, found {tasks}")
+    check_whole("tasks", tasks, 2, MOST_TASKS)
+    check_seed("data_seed", data_seed)
+    check_fits(
+        4 * (TRAINING + 2 * HELD_OUT) * tasks * OUTPUTS, f"samples of {tasks:,} tasks", "`tasks`"
+    )
     scales = torch.tensor([1.0, 10.0]) if tasks == 2 else torch.arange(1.0, tasks + 1)
     generator = torch.Generator().manual_seed(data_seed)
     base = BASE_STD * torch.randn(OUTPUTS, INPUTS, generator=generator)
@@ -47,6 +61,8 @@ def mtregression(
         return TensorDataset(inputs, scales[:, None] * targets)
 
     ideal = scales**-2
+    # E‖ŷ − y‖²/σ², a mean over samples of a sum over outputs.
+    distance = partial(Averaged, _distance)
     return Problem(
         tasks=_names(scales),
         train=samples(TRAINING),
@@ -55,15 +71,14 @@ def mtregression(
         network=lambda: Network(tasks),
         shared=_trunk,
         losses=_losses,
-        metrics=partial(_metrics, scales),
-        goals={"normalised loss": "min", "variance over tasks": "min"},
-        recipe=Recipe(
-            steps=9_900,
-            batch_size=304,
-            lr=7e-4,
-            optimizer=lambda parameters, lr: torch.optim.Adam(parameters, lr=lr, eps=1e-5),
-            clip=0.5,
-        ),
+        answers=partial(_answers, scales),
+        scores={
+            "normalised loss": Score(goal="min", metric=distance),
+            "variance over tasks": Score(
+                goal="min", metric=distance, over_tasks=pvariance, by_task=False
+            ),
+        },
+        recipe=recipe,
         ideal_weights=(tasks * ideal / ideal.sum()).tolist(),
     )
 
@@ -99,25 +114,22 @@ def _trunk(network: nn.Module) -> Iterable[nn.Parameter]:
     return network.trunk.parameters()
 
 
-def _losses(network: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, None]:
-    inputs, targets = batch
-    return (network(inputs) - targets).square().mean(2), None
+def _losses(outputs: Tensor, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, None]:
+    return (outputs - batch[1]).square().mean(2), None
 
 
 def _names(scales: Tensor) -> list[str]:
     return [f"σ={scale:g}" for scale in scales.tolist()]
 
 
-def _metrics(scales: Tensor, network: nn.Module, data: Data) -> Metrics:
-    inputs, targets = data[torch.arange(len(data))]
-    outputs = network(inputs.to(next(network.parameters()).device)).cpu()
-    # E‖ŷ − y‖²/σ², a mean over samples of a sum over outputs.
-    normalised = [
-        OUTPUTS * mean_squared_error(targets[:, k] / scale, outputs[:, k] / scale)
-        for k, scale in enumerate(scales)
-    ]
-    by_task = dict(zip(_names(scales), normalised, strict=True))
-    return {
-        "normalised loss": by_task | {OVERALL: float(np.mean(normalised))},
-        "variance over tasks": {OVERALL: float(np.var(normalised))},
-    }
+def _answers(scales: Tensor, outputs: Tensor, batch: tuple[Tensor, Tensor]) -> Answers:
+    """Predictions and targets of each task over its scale, ``(samples, 100)``."""
+    unit = scales.to(outputs.device)[:, None]
+    parts = (each.double() / unit for each in (outputs, batch[1]))
+    pairs = zip(*(each.unbind(1) for each in parts), strict=True)
+    return dict(zip(_names(scales), pairs, strict=True))
+
+
+def _distance(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Squared distances ``(samples,)``."""
+    return (outputs - targets).square().sum(1)

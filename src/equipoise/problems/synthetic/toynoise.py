@@ -6,21 +6,28 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Annotated, Literal
 
-import numpy as np
 import torch
-from sklearn.metrics import mean_squared_error
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
+from torchmetrics import MeanSquaredError
 
 from equipoise.problems.noise import Noisy, draw_corrupted, noise_notes
-from equipoise.problems.problem import OVERALL, Data, Metrics, Problem, Recipe
-from equipoise.problems.scores import score_of
+from equipoise.problems.parameters import check_seed
+from equipoise.problems.problem import Problem, Recipe
+from equipoise.problems.scores import Score
 
 TASKS = ("main", "auxiliary")
 INPUTS, WIDTH, LAYERS = 250, 64, 3
 TRAINING, HELD_OUT, TEST = 600, 200, 200
 BASE_STD, TASK_STD, SCALE = 1.0, 3.5**0.5, 1.0
 OUTLIER = -0.5
+RECIPE = Recipe(
+    steps=3_800,
+    batch_size=16,
+    lr=1e-2,
+    optimizer=lambda parameters, lr: torch.optim.SGD(parameters, lr=lr, momentum=0.9),
+    held_out_batch_size=32,
+)
 
 
 def toynoise(
@@ -28,6 +35,7 @@ def toynoise(
     noisy: Annotated[Noisy, "whose targets: the main task's, or those of both"] = "main",
     main: Annotated[Literal["main", "auxiliary"], "the task that decides"] = "main",
     data_seed: Annotated[int, "seed of the generated data, and of where outliers are"] = 0,
+    recipe: Recipe = RECIPE,
 ) -> Problem:
     """Toy regression of the SLGrad paper (arXiv 2306.04519): outliers among the training targets.
 
@@ -36,14 +44,15 @@ def toynoise(
     samples: 600 to train on, 200 held out and 200 to test. As in the paper the held-out samples
     are also those to choose on, so a method that uses them for its weights has an advantage there.
 
-    Each target of --noisy is replaced by −0.5 with probability --noise, in the training part only.
+    Each target of `noisy` is replaced by −0.5 with probability `noise`, in the training part only.
 
     With these variances tanh is saturated: all but a few targets are within 0.1 of 1. What is
     tested is whether a method finds that value among outliers, not whether it learns a function.
 
     Raises:
-        UserError: if --noise is no probability.
+        UserError: if ``noise`` is no probability, or ``data_seed`` no seed.
     """
+    check_seed("data_seed", data_seed)
     generator = torch.Generator().manual_seed(data_seed)
     base = BASE_STD * torch.randn(INPUTS, generator=generator)
     own = TASK_STD * torch.randn(len(TASKS), INPUTS, generator=generator)
@@ -62,15 +71,8 @@ def toynoise(
         network=Network,
         shared=_trunk,
         losses=_losses,
-        metrics=_metrics,
-        goals={"mean squared error": "min"},
-        recipe=Recipe(
-            steps=3_800,
-            batch_size=16,
-            lr=1e-2,
-            optimizer=lambda parameters, lr: torch.optim.SGD(parameters, lr=lr, momentum=0.9),
-            held_out_batch_size=32,
-        ),
+        scores={"mean squared error": Score(goal="min", metric=MeanSquaredError)},
+        recipe=recipe,
         main=main,
         held_out=held_out,
         corrupted=corrupted if noise else None,
@@ -104,15 +106,5 @@ def _trunk(network: nn.Module) -> Iterable[nn.Parameter]:
     return network.trunk.parameters()
 
 
-def _losses(network: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, None]:
-    inputs, targets = batch
-    return (network(inputs) - targets).square(), None
-
-
-def _metrics(network: nn.Module, data: Data) -> Metrics:
-    inputs, targets = data[torch.arange(len(data))]
-    outputs = network(inputs.to(next(network.parameters()).device)).cpu()
-    pairs = zip(targets.T.double().numpy(), outputs.T.double().numpy(), strict=True)
-    errors = [score_of((mean_squared_error, 1), *pair) for pair in pairs]
-    by_task = dict(zip(TASKS, errors, strict=True))
-    return {"mean squared error": by_task | {OVERALL: float(np.mean(errors))}}
+def _losses(outputs: Tensor, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, None]:
+    return (outputs - batch[1]).square(), None

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pandas.api.types import is_integer_dtype, is_numeric_dtype
+from pandas.api.types import is_integer_dtype
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from equipoise.errors import UserError
-from equipoise.problems.columns import check_column, some, type_of
+from equipoise.problems.frames.columns import as_floats, distinct, is_number, some, type_of
+from equipoise.problems.table.roles import Roles
 
 RARE = 10
 """Training rows below which a category counts as infrequent."""
@@ -39,39 +38,30 @@ class Features:
     """What was left out."""
 
 
-def choose_features(
-    frame: pd.DataFrame,
-    features: Sequence[str] | None,
-    categorical: Sequence[str],
-    excluded: Collection[str],
-    data: Path,
-) -> Features:
-    """The columns that ``features`` names; without it all but those ``excluded`` and useless ones.
+def choose_features(frame: pd.DataFrame, roles: Roles, where: str) -> Features:
+    """The columns that are named as features; without any all but those of other roles.
 
     Raises:
         UserError: if there is none, or one is constant, holds dates, or mixes numbers and text.
     """
-    for name in features or ():
-        check_column(name, frame, "--features", data)
-    for name in categorical:
-        check_column(name, frame, "--categorical", data)
+    features, categorical = roles.features, roles.categorical
     left_out: dict[str, list[str]] = {}
     numbers: list[str] = []
     categories: list[str] = []
-    for name in features or [name for name in frame.columns if name not in excluded]:
-        is_category = name in categorical or _type(frame[name], data) == "text"
-        reason = _useless(frame[name], is_category and name not in categorical)
+    for name in features or [name for name in frame.columns if name not in roles.others]:
+        is_category = name in categorical or _type(frame[name], where) == "text"
+        reason = _useless(frame[name], is_category and name not in categorical, where)
         if reason and features is None:
             left_out.setdefault(reason, []).append(name)
         elif reason == CONSTANT:
             raise UserError(
-                f"--features: column {name!r} of {data} has one value only; leave it out"
+                f"`features`: column {name!r} of {where} has one value only; leave it out"
             )
         else:
             (categories if is_category else numbers).append(name)
     if not numbers and not categories:
         raise UserError(
-            f"{data} has no column left to learn from; name columns with --features, among "
+            f"{where} has no column left to learn from; name columns with `features`, among "
             f"{some(frame.columns)}"
         )
     notes = [f"Left out: {reason}, {some(names)}." for reason, names in left_out.items()]
@@ -79,42 +69,34 @@ def choose_features(
 
 
 CONSTANT = "columns of one value"
-TEXT_IDS = "columns of text that differs in most rows (--features can name them)"
-COUNTERS = "columns that number the rows (--features can name them)"
+TEXT_IDS = "columns of text that differs in most rows (`features` can name them)"
+COUNTERS = "columns that number the rows (`features` can name them)"
 
 
-def _useless(column: pd.Series[Any], is_text: bool) -> str | None:
+def _useless(column: pd.Series[Any], is_text: bool, where: str) -> str | None:
     """Why a column is no use as a feature."""
-    distinct = column.nunique()
-    if distinct + column.hasnans <= 1:
+    values = distinct(column, where)
+    if values + column.hasnans <= 1:
         return CONSTANT
     if is_text:
-        return TEXT_IDS if distinct > MANY * column.count() else None
-    if is_integer_dtype(column.dtype) and distinct == len(column):
+        return TEXT_IDS if values > MANY * column.count() else None
+    if is_integer_dtype(column.dtype) and values == len(column):
         return COUNTERS if int(column.max()) - int(column.min()) == len(column) - 1 else None
     return None
 
 
-def _type(column: pd.Series[Any], data: Path) -> str:
-    found = type_of(column, data)
+def _type(column: pd.Series[Any], where: str) -> str:
+    found = type_of(column, where)
     if found == "dates":
         raise UserError(
-            f"column {column.name!r} of {data} holds dates, which are no feature as they are. "
-            f"To train on the past and test on the future: --time {column.name}. To learn from it, "
+            f"column {column.name!r} of {where} holds dates, which are no feature as they are. "
+            "To train on the past and test on the future, name it as `time`. To learn from it, "
             "write what matters (month, weekday, days since an event) into columns of numbers. "
-            f"To ignore it: --leave-out {column.name}"
+            "To ignore it, name it in `leave_out`"
         )
     if found == "numbers":
-        _check_finite(column, data)
+        as_floats(column, where)
     return found
-
-
-def _check_finite(column: pd.Series[Any], data: Path) -> None:
-    if np.isinf(as_floats(column)).any():
-        raise UserError(
-            f"column {column.name!r} of {data} has an infinite value; features are finite numbers "
-            "or empty cells"
-        )
 
 
 @dataclass(frozen=True)
@@ -128,12 +110,25 @@ class Encoder:
     columns: Features
     fitted: ColumnTransformer
 
-    def encode(self, frame: pd.DataFrame) -> NDArray[np.float32]:
-        """Inputs ``(rows, inputs)`` of the table that was fitted to."""
-        inputs: NDArray[np.float32] = self.fitted.transform(_as_fitted(frame, self.columns))
-        return inputs.astype(np.float32)
+    def encode(self, frame: pd.DataFrame, where: str) -> NDArray[np.float32]:
+        """Inputs ``(rows, inputs)`` of rows whose index is their place in the table.
 
-    def encode_new(self, frame: pd.DataFrame, data: Path) -> NDArray[np.float32]:
+        Raises:
+            UserError: if a number is out of all proportion.
+        """
+        with np.errstate(over="ignore"):
+            inputs: NDArray[np.float32] = self.fitted.transform(
+                _as_fitted(frame, self.columns, where)
+            ).astype(np.float32)
+        (far,) = np.nonzero(~np.isfinite(inputs).all(axis=1))
+        if len(far):
+            raise UserError(
+                f"row {frame.index[far[0]] + 1} of {where} holds a number too far from those that "
+                "are learned from; clean it"
+            )
+        return inputs
+
+    def encode_new(self, frame: pd.DataFrame, where: str) -> NDArray[np.float32]:
         """Inputs ``(rows, inputs)`` of another table; columns that are no feature are ignored.
 
         Raises:
@@ -143,23 +138,17 @@ class Encoder:
         for name in (*self.columns.numbers, *self.columns.categories):
             if name not in frame.columns:
                 raise UserError(
-                    f"{data} has no column {name!r}, which the networks learned from; add it, with "
-                    "empty cells where it is not known"
+                    f"{where} has no column {name!r}, which the networks learned from; add it, "
+                    "with empty cells where it is not known"
                 )
         for name in self.columns.numbers:
-            _check_numbers(frame[name], data)
-        with np.errstate(over="ignore"):
-            inputs = self.encode(frame)
-        (far,) = np.nonzero(~np.isfinite(inputs).all(axis=1))
-        if len(far):
-            raise UserError(
-                f"row {far[0] + 1} of {data} holds a number too far from those that the networks "
-                "learned from; clean it"
-            )
-        return inputs
+            _check_numbers(frame[name], where)
+        return self.encode(frame, where)
 
 
-def fit_encoder(frame: pd.DataFrame, chosen: Features, train: NDArray[np.int64]) -> Encoder:
+def fit_encoder(
+    frame: pd.DataFrame, chosen: Features, train: NDArray[np.int64], where: str
+) -> Encoder:
     """An encoder of the columns ``chosen``, fitted to the rows to train on."""
     encoder = ColumnTransformer(
         [
@@ -180,12 +169,12 @@ def fit_encoder(frame: pd.DataFrame, chosen: Features, train: NDArray[np.int64])
             ),
         ]
     )
-    return Encoder(chosen, encoder.fit(_as_fitted(frame.iloc[train], chosen)))
+    return Encoder(chosen, encoder.fit(_as_fitted(frame.iloc[train], chosen, where)))
 
 
-def _as_fitted(frame: pd.DataFrame, chosen: Features) -> pd.DataFrame:
+def _as_fitted(frame: pd.DataFrame, chosen: Features, where: str) -> pd.DataFrame:
     """Numbers in float64, categories as text, empty where missing."""
-    numbers = {name: as_floats(frame[name]) for name in chosen.numbers}
+    numbers = {name: as_floats(frame[name], where) for name in chosen.numbers}
     texts = {name: _as_text(frame[name]) for name in chosen.categories}
     return pd.DataFrame({**numbers, **texts})
 
@@ -204,17 +193,12 @@ def _as_text(column: pd.Series[Any]) -> NDArray[Any]:
     return texts.mask(exact, numbers.astype("string")).to_numpy(object)
 
 
-def _check_numbers(column: pd.Series[Any], data: Path) -> None:
+def _check_numbers(column: pd.Series[Any], where: str) -> None:
     present = column.dropna()
-    if len(present) and not is_numeric_dtype(column.dtype):
+    if len(present) and not is_number(column):
         unlike = present[pd.to_numeric(present, errors="coerce").isna()]
         raise UserError(
-            f"column {column.name!r} of {data} holds {[*unlike, *present][0]!r}, and the networks "
+            f"column {column.name!r} of {where} holds {[*unlike, *present][0]!r}, and the networks "
             "learned from numbers there; clean it, with an empty cell where a number is missing"
         )
-    _check_finite(column, data)
-
-
-def as_floats(column: pd.Series[Any]) -> NDArray[np.float64]:
-    """Numbers in float64, NaN where missing."""
-    return column.to_numpy(float, na_value=np.nan)
+    as_floats(column, where)

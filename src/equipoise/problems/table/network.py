@@ -9,6 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from equipoise.problems.memory import check_fits
 from equipoise.problems.table.kinds import Kind, Outputs
 from equipoise.problems.table.targets import Target
 
@@ -47,6 +48,14 @@ class Network(nn.Module):
             logits = found["multiclass"].unflatten(1, self.absent.shape)
             found["multiclass"] = logits.masked_fill(self.absent, -torch.inf)
         return found
+
+
+def check_size(widths: Sequence[int], head: int, targets: Sequence[Target]) -> None:
+    """Raise a :class:`UserError` if the layers of such a network do not fit into memory."""
+    outputs = sum(max(len(target.classes), 1) for target in targets)
+    heads = len(targets) * (widths[-1] + outputs) * head if head else widths[-1] * outputs
+    size = 4 * (sum(one * other for one, other in pairwise(widths)) + heads)
+    check_fits(size, "the layers of `trunk` and `head`", "units")
 
 
 class DeepHeads(nn.Module):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from equipoise.errors import UserError
 from equipoise.problems.table.kinds import KINDS, Kind
 from equipoise.problems.table.targets import Target
 
@@ -20,6 +22,28 @@ EXPECTED: dict[Kind, Callable[[Tensor], Tensor]] = {
     "multiclass": lambda logits: logits.softmax(-1),
 }
 """Outputs of a network as what can be averaged over networks."""
+
+
+def columns_of(target: Target) -> list[str]:
+    """Names of the columns that a target's predictions are in."""
+    if target.kind == "regression":
+        return [target.name]
+    if target.kind == "binary":
+        return [f"{target.name} probability of {target.classes[1]}"]
+    return [target.name, f"{target.name} probability"]
+
+
+def check_names(targets: Sequence[Target], where: str) -> None:
+    """Raise a :class:`UserError` if predictions of two targets would be in one column."""
+    owners: dict[str, str] = {}
+    for target in targets:
+        for column in columns_of(target):
+            if column in owners:
+                raise UserError(
+                    f"predictions of the columns {owners[column]!r} and {target.name!r} of {where} "
+                    f"would both be called {column!r}: rename one of the two"
+                )
+            owners[column] = target.name
 
 
 def predicted(
@@ -43,19 +67,19 @@ def predicted(
         scale: standard deviation of each.
     """
     means = {kind: iter(part) for kind, part in _means(chunks, networks).items()}
-    columns: dict[str, NDArray[np.object_] | NDArray[np.float64]] = {}
+    columns: dict[str, NDArray[Any]] = {}
     for target, middle, unit in zip(targets, centre, scale, strict=True):
         mean = next(means[target.kind])
-        if target.kind == "regression":
-            columns[target.name] = middle + unit * mean
-        elif target.kind == "binary":
-            columns[f"{target.name} probability of {target.classes[1]}"] = mean
-        else:
-            top = mean.max(1)
-            likeliest = np.array(target.classes, object)[mean.argmax(1)]
-            columns[target.name] = np.where(np.isnan(top), "", likeliest)
-            columns[f"{target.name} probability"] = top
+        cells = _classes(mean, target) if target.kind == "multiclass" else (middle + unit * mean,)
+        columns |= zip(columns_of(target), cells, strict=True)
     return pd.DataFrame(columns)
+
+
+def _classes(mean: NDArray[np.float64], target: Target) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """The likeliest class of each row, and its probability."""
+    top = mean.max(1)
+    likeliest = np.array([*target.classes, None], object)
+    return likeliest[np.where(np.isnan(top), -1, mean.argmax(1))], top
 
 
 def _means(

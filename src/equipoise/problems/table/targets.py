@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pandas.api.types import is_numeric_dtype
 
 from equipoise.errors import UserError, near_match
-from equipoise.problems.columns import check_column, some, type_of
-from equipoise.problems.table.features import as_floats
+from equipoise.problems.frames.columns import (
+    as_floats,
+    check_column,
+    distinct,
+    first_of,
+    is_number,
+    some,
+    type_of,
+)
 from equipoise.problems.table.kinds import KINDS, Kind
 
 MOST_GRADES = 10
@@ -34,7 +39,7 @@ class Target:
 
 
 def read_targets(
-    frame: pd.DataFrame, names: Sequence[str], kinds: Sequence[str], data: Path
+    frame: pd.DataFrame, names: Sequence[str], kinds: Sequence[str], where: str
 ) -> list[Target]:
     """The targets, those of a kind together; kinds are told from the columns unless given.
 
@@ -42,12 +47,12 @@ def read_targets(
         UserError: if a column is not there, or cannot be learned so.
     """
     for name in names:
-        check_column(name, frame, "--targets", data)
+        check_column(name, frame, "`targets`", where)
         if names.count(name) > 1:
-            raise UserError(f"--targets names {name!r} more than once")
+            raise UserError(f"`targets` names {name!r} more than once")
     given = _given_kinds(kinds, names)
-    _check_varied(frame[list(names)], data)
-    targets = [_target(frame[name], given.get(name), data) for name in names]
+    _check_varied(frame[list(names)], where)
+    targets = [_target(frame[name], given.get(name), where) for name in names]
     return sorted(targets, key=lambda target: KINDS.index(target.kind))
 
 
@@ -56,40 +61,40 @@ def _given_kinds(kinds: Sequence[str], targets: Sequence[str]) -> Mapping[str, K
     for each in kinds:
         name, equals, kind = each.rpartition("=")
         if not equals:
-            raise UserError(f"--kinds: {each!r} is not of the form NAME=KIND, such as price=binary")
+            raise UserError(f"`kinds`: {each!r} is not of the form NAME=KIND, such as price=binary")
         if name not in targets:
-            raise UserError(f"--kinds: {name!r} is not a target: {near_match(name, targets)}")
+            raise UserError(f"`kinds`: {name!r} is not a target: {near_match(name, targets)}")
         if kind not in KINDS:
-            raise UserError(f"--kinds: there is no kind {kind!r}: {near_match(kind, KINDS)}")
+            raise UserError(f"`kinds`: there is no kind {kind!r}: {near_match(kind, KINDS)}")
         given[name] = kind
     return given
 
 
-def _check_varied(labels: pd.DataFrame, data: Path) -> None:
-    constant = labels.columns[labels.nunique() < 2]
-    if len(constant):
+def _check_varied(labels: pd.DataFrame, where: str) -> None:
+    constant = [name for name in labels.columns if distinct(labels[name], where) < 2]
+    if constant:
         raise UserError(
-            f"nothing can be learned of columns of {data} that have one value only or none, "
-            f"{some(constant)}: leave them out of --targets"
+            f"nothing can be learned of columns of {where} that have one value only or none, "
+            f"{some(constant)}: leave them out of `targets`"
         )
 
 
-def _target(column: pd.Series[Any], kind: Kind | None, data: Path) -> Target:
-    kind = kind or _kind_of(column, data)
+def _target(column: pd.Series[Any], kind: Kind | None, where: str) -> Target:
+    kind = kind or _kind_of(column, where)
     name = str(column.name)
     if kind == "regression":
-        return Target(name, kind, _numbers(column, data))
+        return Target(name, kind, _numbers(column, where))
     codes, found = pd.factorize(column, sort=True)
-    _check_classes(column, kind, len(found), data)
+    _check_classes(column, kind, len(found), where)
     values = np.where(codes < 0, np.nan, codes)
     return Target(name, kind, values, tuple(map(str, found)))
 
 
-def _kind_of(column: pd.Series[Any], data: Path) -> Kind:
-    found = type_of(column, data)
+def _kind_of(column: pd.Series[Any], where: str) -> Kind:
+    found = type_of(column, where)
     if found == "dates":
         raise UserError(
-            f"--targets: column {column.name!r} of {data} holds dates; write what is to be "
+            f"`targets`: column {column.name!r} of {where} holds dates; write what is to be "
             "predicted, such as days since an event, into a column of numbers"
         )
     classes = column.nunique()
@@ -102,34 +107,28 @@ def _kind_of(column: pd.Series[Any], data: Path) -> Kind:
     return "multiclass" if whole else "regression"
 
 
-def _numbers(column: pd.Series[Any], data: Path) -> NDArray[np.float64]:
-    if not is_numeric_dtype(column.dtype):
+def _numbers(column: pd.Series[Any], where: str) -> NDArray[np.float64]:
+    if not is_number(column):
         raise UserError(
-            f"column {column.name!r} of {data} is to be predicted as a number and holds "
-            f"{column.dropna().iloc[0]!r}; clean it, or give it another kind with --kinds"
+            f"column {column.name!r} of {where} is to be predicted as a number and holds "
+            f"{first_of(column)}; clean it, or give it another kind with `kinds`"
         )
-    values = as_floats(column)
-    if np.isinf(values).any():
-        raise UserError(
-            f"column {column.name!r} of {data} has an infinite value; targets are finite numbers "
-            "or empty cells"
-        )
-    return values
+    return as_floats(column, where)
 
 
-def _check_classes(column: pd.Series[Any], kind: Kind, classes: int, data: Path) -> None:
+def _check_classes(column: pd.Series[Any], kind: Kind, classes: int, where: str) -> None:
     name, rows = column.name, column.count()
     if kind == "binary" and classes != 2:
         raise UserError(
-            f"--kinds: column {name!r} of {data} has {classes:,} values, and a binary target has 2"
+            f"`kinds`: column {name!r} of {where} has {classes:,} values, and a binary target has 2"
         )
     if 2 * classes > rows and classes > 2:
         raise UserError(
-            f"column {name!r} of {data} has {classes:,} classes in {rows:,} rows, as an id or free "
-            "text has: leave it out of --targets, or merge its values into fewer classes"
+            f"column {name!r} of {where} has {classes:,} classes in {rows:,} rows, as an id or "
+            "free text has: leave it out of `targets`, or merge its values into fewer classes"
             + (
-                f", or learn it as a number: --kinds {name}=regression"
-                if is_numeric_dtype(column.dtype)
+                f", or learn it as a number with `kinds`, as in {name}=regression"
+                if is_number(column)
                 else ""
             )
         )

@@ -1,0 +1,1 @@
+"""A user's table: read, its columns found and checked, its labels prepared."""

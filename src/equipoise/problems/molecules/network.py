@@ -1,0 +1,71 @@
+"""The network of fingerprints, and its losses."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+WIDTH, FEATURES = 2000, 100
+
+Batch: TypeAlias = tuple[Tensor, Tensor, Tensor]
+"""Packed fingerprints, labels and the mask of the labels present."""
+Losses: TypeAlias = Callable[[Tensor, Batch], tuple[Tensor, Tensor]]
+
+
+class Network(nn.Module):
+    """Shared ReLU layers of 2000 and 100 and linear heads: ``(samples, bytes) → (samples, tasks)``.
+
+    Fingerprints come packed, uint8, and are unpacked to one input a bit: they stay an eighth as
+    large in memory and on the way to the device.
+    """
+
+    shifts: Tensor
+
+    def __init__(self, bits: int, tasks: int) -> None:
+        super().__init__()
+        self.register_buffer("shifts", torch.arange(7, -1, -1, dtype=torch.uint8), persistent=False)
+        self.trunk = nn.Sequential(
+            nn.Linear(bits, WIDTH), nn.ReLU(), nn.Linear(WIDTH, FEATURES), nn.ReLU()
+        )
+        self.heads = nn.Linear(FEATURES, tasks)
+
+    def forward(self, packed: Tensor) -> Tensor:
+        """Logits of the tasks, or standardised predictions, ``(samples, tasks)``."""
+        bits = (packed[:, :, None] >> self.shifts) & 1
+        outputs: Tensor = self.heads(self.trunk(bits.flatten(1).to(self.heads.weight.dtype)))
+        return outputs
+
+
+def trunk_of(network: nn.Module) -> Iterable[nn.Parameter]:
+    """What the tasks share of a `Network`."""
+    assert isinstance(network, Network)
+    return network.trunk.parameters()
+
+
+def binary_losses(labels: NDArray[np.float64]) -> Losses:
+    """Cross-entropy with both classes of ``labels`` ``(samples, tasks)`` of the same weight."""
+    counts = np.stack([(labels == 0).sum(0), (labels == 1).sum(0)])
+    weights = torch.from_numpy((counts.sum(0) / (2 * counts)).astype(np.float32))
+    # Moved to a device once, not in every step.
+    weights_on: Callable[[torch.device], Tensor] = functools.cache(weights.to)
+
+    def losses(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        _, labels, mask = batch
+        negative, positive = weights_on(labels.device)
+        weight = torch.where(labels > 0, positive, negative)
+        return binary_cross_entropy_with_logits(logits, labels, weight, reduction="none"), mask
+
+    return losses
+
+
+def squared_losses(outputs: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Squared errors ``(samples, tasks)`` and the mask of the labels present."""
+    _, labels, mask = batch
+    return (outputs - labels).square(), mask

@@ -1,0 +1,61 @@
+"""What each column of a table is for, as its user says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import pandas as pd
+
+from equipoise.errors import UserError, near_match
+from equipoise.problems.frames.columns import check_column, some
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Names of columns, by what they are for."""
+
+    targets: Sequence[str]
+    features: Sequence[str] | None
+    """``None`` for all that have no other role."""
+    categorical: Sequence[str]
+    leave_out: Sequence[str]
+    group: str | None
+    time: str | None
+
+    @property
+    def places(self) -> list[str]:
+        """What the split goes by."""
+        return [name for name in (self.group, self.time) if name is not None]
+
+    @property
+    def others(self) -> set[str]:
+        """What is no feature unless it is named as one."""
+        return {*self.targets, *self.leave_out, *self.places}
+
+    def check_main(self, main: str | None) -> None:
+        """Raise a :class:`UserError` if the main task is no target."""
+        if main is not None and main not in self.targets:
+            raise UserError(
+                f"`main`: {main!r} is none of `targets`: {near_match(main, self.targets)}"
+            )
+
+    def check(self, frame: pd.DataFrame, where: str) -> None:
+        """Raise a :class:`UserError` if a column is not there, or has two roles."""
+        if self.group is not None and self.time is not None:
+            raise UserError("`group` and `time` are two ways to split; give one of them")
+        roles = {
+            "`targets`": self.targets,
+            "`features`": self.features or (),
+            "`leave_out`, `group` or `time`": (*self.leave_out, *self.places),
+        }
+        for parameter, names in {**roles, "`categorical`": self.categorical}.items():
+            for name in names:
+                check_column(name, frame, parameter, where)
+        for (one, names), (other, more) in combinations(roles.items(), 2):
+            both = set(names) & set(more)
+            if both:
+                raise UserError(
+                    f"{one} and {other} both name {some(sorted(both))}: take it out of one of them"
+                )
