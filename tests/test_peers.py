@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from study.toy import Network, blows_up, losses, toy
+from study.training import trained
 from torch import nn
 from torchjd import aggregation, scalarization
 from torchjd.autojac import jac_to_grad, mtl_backward
@@ -13,7 +14,6 @@ from equipoise.errors import UserError
 from equipoise.peers import Aggregated, peers, weighting_of
 from equipoise.problems.scores import columns
 from equipoise.step import Step
-from equipoise.study.loop import train
 from equipoise.task import SLAW, Constant, Uncertainty
 from equipoise.testing import tolerance
 
@@ -133,19 +133,8 @@ def three_tasks():
 @pytest.mark.parametrize("name", COMPARED)
 def test_every_method_trains(name):
     problem = three_tasks()
-    recipe = replace(problem.recipe, steps=3)
-    run, again = (
-        train(
-            problem,
-            lambda network: made(name, network),
-            seed=0,
-            recipe=recipe,
-            device=torch.device("cpu"),
-            method=name,
-        )
-        for _ in range(2)
-    )
-    assert run.diverged_at is None
+    run, again = (trained(problem, lambda network: made(name, network), steps=3) for _ in range(2))
+    assert run.facts.diverged_at is None
     assert torch.tensor(run.history.losses).isfinite().all()
     assert torch.tensor(run.history.weights).isfinite().all()
     assert (run.history.losses == again.history.losses).all()
@@ -154,15 +143,8 @@ def test_every_method_trains(name):
 @pytest.mark.parametrize("name", COMPARED)
 def test_what_diverges_is_seen(name):
     problem = replace(three_tasks(), losses=blows_up, tasks=["a", "b"])
-    run = train(
-        problem,
-        lambda network: made(name, network, 2),
-        seed=0,
-        recipe=replace(problem.recipe, steps=3),
-        device=torch.device("cpu"),
-        method=name,
-    )
-    assert run.diverged_at == 1
+    run = trained(problem, lambda network: made(name, network, 2), steps=3)
+    assert run.facts.diverged_at == 1
 
 
 @pytest.mark.parametrize("name", COMPARED)

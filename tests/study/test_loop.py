@@ -1,10 +1,13 @@
+import io
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from study.toy import blows_up, toy
+from study.toy import blows_up, noisy, toy
+from study.training import loop_of, trained
 from torch import nn
 from torchmetrics import MeanSquaredError
 
@@ -12,27 +15,15 @@ from equipoise import SLAW, Constant, HeldOutWeighting, Needs, Uncertainty
 from equipoise.errors import UserError
 from equipoise.problems import Score
 from equipoise.problems.scores import measure
-from equipoise.study import loop
-from equipoise.study.loop import train
+from equipoise.study import record
+from equipoise.study.methods import WEIGHTINGS, find_methods
+from equipoise.study.runs import read_run
 
 CPU = torch.device("cpu")
 
 
-def trained(problem=None, weighting=None, seed=0, task=None, **recipe):
-    problem = problem or toy()
-    return train(
-        problem,
-        lambda network: weighting or SLAW(problem.tasks),
-        seed=seed,
-        recipe=replace(problem.recipe, **recipe),
-        device=torch.device("cpu"),
-        method="slaw",
-        task=task,
-    )
-
-
 def same(one, other):
-    return one.metrics == other.metrics and all(
+    return one.facts.metrics == other.facts.metrics and all(
         np.array_equal(vars(one.history)[name], vars(other.history)[name], equal_nan=True)
         for name in vars(one.history)
         if name != "seconds_per_step"
@@ -75,7 +66,7 @@ def test_it_is_the_plain_loop():
     expected = measure(
         problem, network.requires_grad_(False), problem.test, device=CPU, batch_size=20
     )["error"]
-    assert run.metrics["error"] == pytest.approx(expected, rel=1e-4)
+    assert run.facts.metrics["error"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_gradients_are_clipped():
@@ -101,7 +92,7 @@ def measured_by(monkeypatch):
         def measure(problem, network, data, *, device, batch_size):
             return metrics(network, data)
 
-        monkeypatch.setattr(loop, "measure", measure)
+        monkeypatch.setattr(record, "measure", measure)
         return toy(**changes)
 
     return measured_by
@@ -116,8 +107,8 @@ def test_the_step_is_chosen_on_the_validation_part_alone(measured_by):
     problem = measured_by(metrics)
     run = trained(problem, steps=10)
     assert run.history.validation.tolist() == [5, 1, 3, 2, 1, 3, 5, 1, 3, 2]
-    assert run.selected_step == 2
-    assert run.metrics["error"]["all"] == 100
+    assert run.facts.selected_step == 2
+    assert run.facts.metrics["error"]["all"] == 100
 
 
 # The best step is the second for all tasks, the third for a, the first for b.
@@ -148,7 +139,7 @@ def test_the_step_is_chosen_by_the_task_that_decides(measured_by, main, task, de
 
     problem = measured_by(metrics, main=main)
     run = trained(problem, steps=3, task=task)
-    assert run.selected_step == selected
+    assert run.facts.selected_step == selected
     assert run.history.validation.tolist() == [scores[deciding] for scores in VALIDATION]
     assert run.history.test.tolist() == [test[deciding]] * 3
 
@@ -166,14 +157,14 @@ def test_the_network_of_the_selected_step_is_kept_where_it_predicts(measured_by,
 
     problem = measured_by(metrics, predict=lambda rows, networks: pd.DataFrame())
     run = trained(problem, steps=6)
-    assert run.selected_step == (4 if finite else 6)
-    expected = seen[run.selected_step - 1]
-    assert run.network.keys() == expected.keys()
-    assert all(torch.equal(run.network[name], expected[name]) for name in expected)
+    assert run.facts.selected_step == (4 if finite else 6)
+    expected = seen[run.facts.selected_step - 1]
+    assert run.network().keys() == expected.keys()
+    assert all(torch.equal(run.network()[name], expected[name]) for name in expected)
 
 
 def test_no_network_is_kept_where_none_predicts():
-    assert trained(toy(), steps=6).network is None
+    assert not trained(toy(), steps=6).has_network
 
 
 def test_history_has_every_step_and_evaluation():
@@ -192,19 +183,19 @@ def test_a_task_without_labels_in_a_batch_is_recorded_as_absent():
     run = trained(batch_size=1, steps=30)
     assert np.isnan(run.history.losses[:, 1]).any()
     assert not np.isnan(run.history.losses[:, 0]).any()
-    assert run.diverged_at is None
+    assert run.facts.diverged_at is None
 
 
 def test_divergence_is_shown():
     run = trained(toy(losses=blows_up), steps=20)
-    assert run.diverged_at == 1
+    assert run.facts.diverged_at == 1
     assert len(run.history.losses) == 2
-    assert np.isnan(run.metrics["error"]["all"])
+    assert np.isnan(run.facts.metrics["error"]["all"])
 
 
 def test_loss_weight_error():
     run = trained(toy(ideal_weights=[1.5, 0.5]), Constant(2))
-    assert run.metrics["loss-weight error"]["all"] == pytest.approx(0.25)
+    assert run.facts.metrics["loss-weight error"]["all"] == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize(
@@ -255,20 +246,20 @@ def test_uniform_weights_of_samples_are_equal_weights_of_tasks():
     recipe = replace(problem.recipe, optimizer=torch_sgd, lr=0.01, steps=10)
 
     def run(make):
-        return train(problem, make, seed=0, recipe=recipe, device=torch.device("cpu"), method="any")
+        return trained(replace(problem, recipe=recipe), make)
 
     equal, uniform = run(lambda network: Constant(problem.tasks)), run(weighing(Uniform, problem))
     np.testing.assert_allclose(uniform.history.losses, equal.history.losses, rtol=1e-4)
     np.testing.assert_allclose(uniform.history.weights, 1, rtol=1e-5)
     uneven = run(weighing(Uneven, problem))
     np.testing.assert_allclose(uneven.history.weights, [[0.5, 3.0]] * 10, rtol=1e-5)
-    for samples, factors in ((uniform.samples, (1, 1)), (uneven.samples, (0.5, 3))):
+    for samples, factors in ((uniform.samples(), (1, 1)), (uneven.samples(), (0.5, 3))):
         there = ~np.isnan(samples.weights)
         expected = np.broadcast_to(np.array(factors), samples.weights.shape)
         np.testing.assert_allclose(samples.weights[there], expected[there], rtol=1e-5)
         assert (there <= problem.train.tensors[2].numpy()).all()
         assert there.any((0, 1)).all()
-    assert equal.samples is None
+    assert not equal.weighs_samples
 
     slaw = run(lambda network: SLAW(problem.tasks))
     both = run(lambda network: SLAW(problem.tasks) + weighing(Uniform, problem)(network))
@@ -304,3 +295,43 @@ def test_losses_by_name_are_taken():
 
     problem = toy()
     assert same(trained(problem), trained(replace(problem, losses=by_name)))
+
+
+NAMES = [*WEIGHTINGS, "slaw+slgate", "slgate(shared='border')", "torchjd/PCGrad", "torchjd/UW"]
+
+
+@pytest.mark.parametrize("name", [*NAMES, "torchjd/FAMO"])
+def test_a_run_goes_on_bit_for_bit_from_what_is_saved(name):
+    problem = noisy()
+    (method,) = find_methods(name, problem)
+
+    def begun(steps):
+        loop = loop_of(problem, partial(method.make, problem, 0), steps=20)
+        for _ in range(steps):
+            loop.step()
+        return loop
+
+    with torch.random.fork_rng():
+        whole = begun(20)
+    with torch.random.fork_rng():
+        content = io.BytesIO()
+        torch.save(begun(9).state_dict(), content)
+    torch.rand(3)
+    with torch.random.fork_rng():
+        resumed = begun(0)
+        content.seek(0)
+        resumed.load_state_dict(torch.load(content, weights_only=True))
+        while not resumed.done:
+            resumed.step()
+    runs = [read_run(each.record.files(name, None, 0, None)) for each in (whole, resumed)]
+    equal = same(*runs) and all(
+        torch.equal(one, other)
+        for one, other in zip(
+            whole.network.state_dict().values(), resumed.network.state_dict().values(), strict=True
+        )
+    )
+    # FAMO's optimizer and last batch are its own: a study begins such a run anew.
+    assert equal == method.resumes
+    if runs[0].weighs_samples:
+        for one, other in zip(*(vars(run.samples()).values() for run in runs), strict=True):
+            assert np.array_equal(one, other, equal_nan=True)

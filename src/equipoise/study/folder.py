@@ -213,8 +213,6 @@ def write_run(out: Path, study: Study, files: Files) -> Run:
     """
     facts = read_run(files).facts
     folder = _place(out, study, facts.method, facts.seed, facts.task)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=OURS, dir=folder.parent))
     manifest = {
         "study": study.identity,
         "method": facts.method,
@@ -222,8 +220,11 @@ def write_run(out: Path, study: Study, files: Files) -> Run:
         "task": facts.task,
         "files": {name: sha256_of(content) for name, content in files.items()},
     }
+    contents = {**files, MANIFEST: to_json(manifest).encode()}
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=OURS, dir=folder.parent))
     try:
-        for name, content in {**files, MANIFEST: to_json(manifest).encode()}.items():
+        for name, content in contents.items():
             (aside / name).write_bytes(content)
         aside.chmod(0o755)
         aside.rename(folder)
