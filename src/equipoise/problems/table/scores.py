@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal, TypeAlias
 
@@ -14,6 +14,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from equipoise.problems.metrics import R2, BalancedAccuracy, Gathered
 from equipoise.problems.scores import Answers, Score
 from equipoise.problems.table.kinds import Kind, Outputs
+from equipoise.problems.table.learned import Learned
 from equipoise.problems.table.targets import Target
 
 Factory: TypeAlias = Callable[[], Metric]
@@ -42,17 +43,13 @@ IN_UNITS = {"RMSE"}
 """Metrics of a task in the units of its target."""
 
 
-def scores_of(targets: Sequence[Target], units: Mapping[str, float]) -> dict[str, Score]:
-    """The scores of the kinds that there are.
-
-    Args:
-        targets: what is learned.
-        units: by target, the unit in which labels are standardised.
-    """
+def scores_of(learned: Learned) -> dict[str, Score]:
+    """The scores of the kinds that there are."""
+    units = dict(zip(learned.names, learned.scale.tolist(), strict=True))
     found = {
         name: {
             target.name: kinds[target.kind](len(target.classes))
-            for target in targets
+            for target in learned.targets
             if target.kind in kinds
         }
         for name, kinds in METRICS.items()
