@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from problems.scored import scored
-from sklearn.metrics import r2_score, roc_auc_score
+from sklearn.metrics import average_precision_score, r2_score, roc_auc_score
 from study.toy import toy
 from torch import nn
 from torchmetrics import MeanAbsoluteError, MeanSquaredError
@@ -16,6 +16,7 @@ from torchmetrics.classification import MulticlassJaccardIndex
 
 from equipoise.errors import UserError
 from equipoise.problems import Score
+from equipoise.problems.curves import average_precision, roc_auc
 from equipoise.problems.metrics import R2, Averaged, BalancedAccuracy, Gathered
 from equipoise.problems.scores import MOST_ROWS, columns, rows_at_once
 
@@ -55,6 +56,22 @@ def test_gathered_and_averaged_see_every_sample():
     averaged = Averaged(lambda one, other: (one - other).abs())
     expected = np.abs(predictions.numpy() - targets.numpy()).mean()
     assert fed(averaged.set_dtype(torch.double), predictions, targets) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("distinct", [2, 5, 10_000])
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.98])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_areas_are_scikit_learns(distinct, share, dtype):
+    for seed in range(5):
+        generator = np.random.default_rng(seed)
+        labels = (generator.random(200) < share).astype(dtype)
+        labels[:2] = 0, 1
+        predictions = (generator.integers(distinct, size=200) - labels).astype(dtype)
+        for own, theirs in (
+            (roc_auc, roc_auc_score),
+            (average_precision, average_precision_score),
+        ):
+            assert own(labels, predictions) == pytest.approx(theirs(labels, predictions), rel=1e-12)
 
 
 # Over the tasks

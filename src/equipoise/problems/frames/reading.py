@@ -31,7 +31,8 @@ def read_frame(data: Source) -> pd.DataFrame:
     """The rows of a data frame, or of a CSV or Parquet file (``.parquet`` or ``.pq``).
 
     A CSV file is in UTF-8, gzipped or not. A blank line is a row without a value, so that rows are
-    lines. Numbers that no integer type holds become float64.
+    lines. Numbers that no integer type holds become float64, and so does text that is numbers in
+    each cell.
 
     Raises:
         UserError: if it cannot be read, has no rows, or two columns of one name.

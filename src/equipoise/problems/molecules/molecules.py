@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, roc_auc_score
 from torchmetrics import MeanSquaredError
 
 from equipoise.errors import UserError
+from equipoise.problems.curves import average_precision, roc_auc
 from equipoise.problems.frames.columns import check_column, some
 from equipoise.problems.frames.labels import (
     HELD_OUT,
@@ -223,7 +223,7 @@ def _parts(
 def _scores(kind: Kind, units: Mapping[str, float]) -> dict[str, Score]:
     """Of each task, in its units; over all tasks, of all labelled pairs pooled as they are."""
     if kind == "binary":
-        functions = {"average precision": average_precision_score, "ROC-AUC": roc_auc_score}
+        functions = {"average precision": average_precision, "ROC-AUC": roc_auc}
         return {
             name: Score(goal="max", metric=make, pooled=make, distinct=2)
             for name, make in ((name, partial(Gathered, each)) for name, each in functions.items())

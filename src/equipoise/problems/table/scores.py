@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal, TypeAlias
 
-from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 from torchmetrics import MeanSquaredError, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
+from equipoise.problems.curves import average_precision, roc_auc
 from equipoise.problems.metrics import R2, BalancedAccuracy, Gathered
 from equipoise.problems.scores import Answers, Score
 from equipoise.problems.table.kinds import Kind, Outputs
@@ -27,11 +27,11 @@ def _accuracy(classes: int) -> Factory:
 METRICS: dict[str, dict[Kind, Callable[[int], Factory]]] = {
     "score": {
         "regression": lambda _: R2,
-        "binary": lambda _: partial(Gathered, roc_auc_score),
+        "binary": lambda _: partial(Gathered, roc_auc),
         "multiclass": lambda classes: partial(BalancedAccuracy, classes),
     },
     "RMSE": {"regression": lambda _: partial(MeanSquaredError, squared=False)},
-    "average precision": {"binary": lambda _: partial(Gathered, average_precision_score)},
+    "average precision": {"binary": lambda _: partial(Gathered, average_precision)},
     "accuracy": {"multiclass": _accuracy},
 }
 """Metric → kind of target that it measures → from the number of classes to what makes it."""
