@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from gloo import on_two_processes
 from problems.scored import scored
 from sklearn.metrics import average_precision_score, r2_score, roc_auc_score
 from study.toy import toy
@@ -324,3 +325,30 @@ def test_dense_losses_reach_the_study():
     assert {name: tuple(each.shape) for name, each in losses.items()} == dict.fromkeys(
         problem.tasks, (3,)
     )
+
+
+# Several processes
+
+
+def first_alone(rank):
+    """What the first of two processes measures by itself, with every kind of metric."""
+    problem = several()
+    torch.manual_seed(0)
+    found = scored(problem, problem.network(), problem.test) if rank == 0 else {}
+    return {f"{name} {task}": value for name, each in found.items() for task, value in each.items()}
+
+
+def several():
+    return toy(
+        scores={
+            "error": Score(goal="min", metric=MeanSquaredError, pooled=MeanSquaredError),
+            "R²": Score(goal="max", metric=R2, distinct=2),
+            "largest": Score(goal="min", metric=partial(Gathered, lambda *pair: np.max(pair))),
+        }
+    )
+
+
+def test_one_of_two_processes_measures_alone(tmp_path):
+    found, nothing = on_two_processes(first_alone, tmp_path)
+    assert found == first_alone(0)
+    assert nothing == {}
