@@ -327,6 +327,7 @@ def test_absurd_numbers_of_a_table(name, value):
     assert len(str(error.value)) < 200
 
 
-def test_layers_beyond_memory():
+def test_layers_beyond_memory(monkeypatch):
+    monkeypatch.setattr("equipoise.problems.memory.free_memory", lambda: 10**9)
     with pytest.raises(UserError, match=r"`trunk`|`head`"):
         table(FRAME, ("price",), trunk=(65_536,) * 2_000)

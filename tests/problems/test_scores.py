@@ -7,8 +7,9 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from gloo import on_two_processes
 from problems.scored import scored
-from sklearn.metrics import balanced_accuracy_score, r2_score, roc_auc_score
+from sklearn.metrics import average_precision_score, r2_score, roc_auc_score
 from study.toy import toy
 from torch import nn
 from torchmetrics import MeanAbsoluteError, MeanSquaredError
@@ -16,6 +17,7 @@ from torchmetrics.classification import MulticlassJaccardIndex
 
 from equipoise.errors import UserError
 from equipoise.problems import Score
+from equipoise.problems.curves import average_precision, roc_auc
 from equipoise.problems.metrics import R2, Averaged, BalancedAccuracy, Gathered
 from equipoise.problems.scores import MOST_ROWS, columns, rows_at_once
 
@@ -41,10 +43,8 @@ def test_balanced_accuracy_is_of_the_classes_that_occur():
     generator = torch.Generator().manual_seed(0)
     targets = torch.randint(0, 3, (50,), generator=generator) * 2
     logits = torch.randn(50, 6, generator=generator)
-    kept = targets.isin(logits.argmax(1)) | True
-    with np.testing.suppress_warnings() as quiet:
-        quiet.filter(UserWarning)  # of predicted classes that do not occur
-        expected = balanced_accuracy_score(targets[kept], logits.argmax(1)[kept])
+    hits = logits.argmax(1) == targets
+    expected = np.mean([float(hits[targets == each].double().mean()) for each in (0, 2, 4)])
     assert fed(BalancedAccuracy(6), logits, targets) == pytest.approx(expected)
 
 
@@ -55,8 +55,24 @@ def test_gathered_and_averaged_see_every_sample():
     found = fed(Gathered(roc_auc_score), predictions, targets)
     assert found == roc_auc_score(targets, predictions)
     averaged = Averaged(lambda one, other: (one - other).abs())
-    expected = np.abs(predictions - targets).mean()
+    expected = np.abs(predictions.numpy() - targets.numpy()).mean()
     assert fed(averaged.set_dtype(torch.double), predictions, targets) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("distinct", [2, 5, 10_000])
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.98])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_areas_are_scikit_learns(distinct, share, dtype):
+    for seed in range(5):
+        generator = np.random.default_rng(seed)
+        labels = (generator.random(200) < share).astype(dtype)
+        labels[:2] = 0, 1
+        predictions = (generator.integers(distinct, size=200) - labels).astype(dtype)
+        for own, theirs in (
+            (roc_auc, roc_auc_score),
+            (average_precision, average_precision_score),
+        ):
+            assert own(labels, predictions) == pytest.approx(theirs(labels, predictions), rel=1e-12)
 
 
 # Over the tasks
@@ -118,7 +134,7 @@ def test_a_score_of_all_tasks_alone():
 def test_too_few_distinct_labels(metric, pooled):
     score = Score(goal="max", metric=metric, distinct=2, pooled=metric if pooled else None)
     problem = toy(scores={"error": score})
-    inputs, targets, mask = problem.test.tensors
+    _, targets, mask = problem.test.tensors
     targets[:] = (targets > 0).float()
     targets[mask[:, 1], 1] = 1.0
     found = scored(problem, problem.network(), problem.test)["error"]
@@ -293,9 +309,8 @@ def test_dense_outputs_are_measured_with_the_memory_of_a_batch():
     for each in range(CLASSES):
         one, other = (guessed == each) & counted, (classes == each) & counted
         overlaps.append(float((one & other).sum() / (one | other).sum()))
-    assert found["mean IoU"] == pytest.approx(
-        {"all": np.mean(overlaps), "classes": np.mean(overlaps)}, rel=1e-3
-    )
+    overlap = np.mean(overlaps)
+    assert found["mean IoU"] == pytest.approx({"all": overlap, "classes": overlap}, rel=1e-3)
     error = float((outputs["depth"][:, 0] - depth)[depth > 0].abs().mean())
     assert found["absolute error"] == pytest.approx({"all": error, "depth": error}, rel=1e-5)
     cosines = (outputs["normals"] * normals).sum(1) / outputs["normals"].norm(dim=1)
@@ -310,3 +325,30 @@ def test_dense_losses_reach_the_study():
     assert {name: tuple(each.shape) for name, each in losses.items()} == dict.fromkeys(
         problem.tasks, (3,)
     )
+
+
+# Several processes
+
+
+def first_alone(rank):
+    """What the first of two processes measures by itself, with every kind of metric."""
+    problem = several()
+    torch.manual_seed(0)
+    found = scored(problem, problem.network(), problem.test) if rank == 0 else {}
+    return {f"{name} {task}": value for name, each in found.items() for task, value in each.items()}
+
+
+def several():
+    return toy(
+        scores={
+            "error": Score(goal="min", metric=MeanSquaredError, pooled=MeanSquaredError),
+            "R²": Score(goal="max", metric=R2, distinct=2),
+            "largest": Score(goal="min", metric=partial(Gathered, lambda *pair: np.max(pair))),
+        }
+    )
+
+
+def test_one_of_two_processes_measures_alone(tmp_path):
+    found, nothing = on_two_processes(first_alone, tmp_path)
+    assert found == first_alone(0)
+    assert nothing == {}

@@ -77,7 +77,8 @@ def measure(
 ) -> Metrics:
     """All scores of a network, in one walk through the samples.
 
-    Memory is that of a batch and of what the metrics keep. A value is NaN where it is undefined,
+    Memory is that of a batch and of what the metrics keep. A process measures by itself, also where
+    it trains together with others. A value is NaN where it is undefined,
     or an output is not a finite number.
 
     Args:
@@ -97,8 +98,7 @@ def measure(
     dtype = torch.float32 if device.type == "mps" else torch.float64
     tallies = {
         name: {
-            task: make().to(device).set_dtype(dtype)
-            for task, make in score.metrics(problem.tasks).items()
+            task: _made(make, device, dtype) for task, make in score.metrics(problem.tasks).items()
         }
         for name, score in problem.scores.items()
     }
@@ -169,6 +169,13 @@ def _answers(
         for task, (predictions, targets) in found.items()
         if len(targets)
     }
+
+
+def _made(make: Callable[[], Metric], device: torch.device, dtype: torch.dtype) -> Metric:
+    metric = make().to(device).set_dtype(dtype)
+    # Of several processes that train together one may measure alone, and would wait for the others.
+    metric.distributed_available_fn = lambda: False
+    return metric
 
 
 def _wide(values: Tensor, dtype: torch.dtype) -> Tensor:

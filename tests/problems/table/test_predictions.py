@@ -226,7 +226,7 @@ def test_where_networks_overflow_there_is_no_prediction(own, tmp_path):
         ({"x": [*["5"] * 39, "five"]}, ["'x'", "'five'", "numbers"]),
         ({"y": "2024-01-31"}, ["'y'", "'2024-01-31'"]),
         ({"y": np.inf}, ["'y'", "infinite"]),
-        ({"y": [0, 0, 1e300, *[0] * 37]}, ["row 3", "too far"]),
+        ({"y": [0, 0, 1e100, *[0] * 37]}, ["row 3", "too far"]),
     ],
 )
 def test_new_rows_that_do_not_fit(own, tmp_path, changes, words):

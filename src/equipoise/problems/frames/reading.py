@@ -15,6 +15,8 @@ from equipoise.errors import UserError
 from equipoise.problems.frames.columns import some
 
 PARQUET = (".parquet", ".pq")
+LINES: dict[str, Any] = {"skipinitialspace": True, "skip_blank_lines": False}
+"""How pandas is to read those of a CSV file."""
 
 Source: TypeAlias = Path | pd.DataFrame
 """Where rows come from."""
@@ -29,7 +31,8 @@ def read_frame(data: Source) -> pd.DataFrame:
     """The rows of a data frame, or of a CSV or Parquet file (``.parquet`` or ``.pq``).
 
     A CSV file is in UTF-8, gzipped or not. A blank line is a row without a value, so that rows are
-    lines. Numbers that no integer type holds become float64.
+    lines. Numbers that no integer type holds become float64, and so does text that is numbers in
+    each cell.
 
     Raises:
         UserError: if it cannot be read, has no rows, or two columns of one name.
@@ -50,22 +53,10 @@ def read_frame(data: Source) -> pd.DataFrame:
 def _read_csv(data: Path) -> pd.DataFrame:
     try:
         # Read on its own, since pandas renames what occurs twice.
-        header = pd.read_csv(
-            data,
-            header=None,
-            nrows=1,
-            dtype=str,
-            keep_default_na=False,
-            skipinitialspace=True,
-            skip_blank_lines=False,
-        ).iloc[0]
-        _check_header(header, data)
-        frame = pd.read_csv(
-            data,
-            low_memory=False,
-            skipinitialspace=True,
-            skip_blank_lines=False,
-            dtype_backend="numpy_nullable",
+        names: dict[str, Any] = {"header": None, "nrows": 1, "dtype": str, "keep_default_na": False}
+        _check_header(pd.read_csv(data, **LINES, **names).iloc[0], data)
+        frame: pd.DataFrame = pd.read_csv(
+            data, **LINES, low_memory=False, dtype_backend="numpy_nullable"
         )
     except pd.errors.EmptyDataError as error:
         raise UserError(

@@ -10,12 +10,12 @@ from typing import Annotated, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.data import TensorDataset
 
 from equipoise.errors import UserError, near_match
+from equipoise.problems.curves import average_precision, roc_auc
 from equipoise.problems.images.cifar_files import Cifar, Images, read_cifar
 from equipoise.problems.images.lenet import LeNet, trunk_of
 from equipoise.problems.metrics import Averaged, Gathered
@@ -35,10 +35,8 @@ RECIPE = Recipe(
     held_out_batch_size=256,
 )
 SCORES = {
-    "ROC-AUC": Score(goal="max", metric=partial(Gathered, roc_auc_score), distinct=2),
-    "average precision": Score(
-        goal="max", metric=partial(Gathered, average_precision_score), distinct=2
-    ),
+    "ROC-AUC": Score(goal="max", metric=partial(Gathered, roc_auc), distinct=2),
+    "average precision": Score(goal="max", metric=partial(Gathered, average_precision), distinct=2),
     "cross-entropy": Score(
         goal="min",
         metric=partial(Averaged, partial(binary_cross_entropy_with_logits, reduction="none")),

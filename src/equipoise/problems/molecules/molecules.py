@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, roc_auc_score
 from torchmetrics import MeanSquaredError
 
 from equipoise.errors import UserError
+from equipoise.problems.curves import average_precision, roc_auc
 from equipoise.problems.frames.columns import check_column, some
 from equipoise.problems.frames.labels import (
     HELD_OUT,
@@ -103,38 +103,27 @@ def molecules(
     Raises:
         UserError: if the file or its columns cannot be used so.
     """
-    try:
-        from equipoise.problems.molecules.fingerprints import BITS
-    except ImportError as error:
-        raise UserError(
-            f"the problem molecules needs more packages ({error}): "
-            "pip install 'equipoise[molecules]'"
-        ) from error
-
     check_seed("split_seed", split_seed)
+    _check_packages()
     where = called(data)
     frame = read_frame(data)
     smiles = _smiles_column(frame, smiles, where)
     labels, left_out = read_labels(frame.drop(columns=smiles), targets, where)
     check_labels(len(frame), labels.shape[1], where)
     kind = kind_of(labels, kind)
-    texts = frame[smiles].astype("string").fillna("")
-    found = _found(texts, labels, smiles, where)
-    useful = found.present(main)
-    groups = found.groups(split)
-    parts = parted(_split(groups, split_seed, where), groups, useful, held_out, split_seed)
+    found = _found(frame[smiles].astype("string").fillna(""), labels, where)
+    parts = _parts(found, split, main, held_out, split_seed, where)
     known = learnable(found.labels, found.names, parts.train, main, where)
-    names = list(labels.columns[known])
-    values, _, scale = standardised(
-        found.labels[:, known], names, parts.train, np.full(len(names), kind == "regression"), where
-    )
+    names, numbers = list(labels.columns[known]), np.full(known.sum(), kind == "regression")
+    values, _, scale = standardised(found.labels[:, known], names, parts.train, numbers, where)
     samples = parts.samples(found.packed, values)
+    bits = 8 * found.packed.shape[1]
     return Problem(
         tasks=names,
         train=samples.train,
         validation=samples.validation,
         test=samples.test,
-        network=lambda: Network(BITS, len(names)),
+        network=lambda: Network(bits, len(names)),
         shared=trunk_of,
         losses=binary_losses(values[parts.train]) if kind == "binary" else squared_losses,
         scores=_scores(kind, dict(zip(names, scale.tolist(), strict=True))),
@@ -143,10 +132,19 @@ def molecules(
         rows=(1 + found.rows[parts.train]).tolist(),
         recipe=recipe,
         notes=[*left_out, *_notes(found, known, parts)],
-        files={}
-        if found.parsed.all()
-        else {"unparsed.csv": _unparsed(frame[smiles], found.parsed)},
+        files=_unparsed(frame[smiles], found.parsed),
     )
+
+
+def _check_packages() -> None:
+    try:
+        import equipoise.problems.molecules.fingerprints
+        import equipoise.problems.molecules.structures  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            f"the problem molecules needs more packages ({error}): "
+            "pip install 'equipoise[molecules]'"
+        ) from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,7 +178,7 @@ class _Found:
         return self.molecule if split == "random" else scaffolds_of(self.smiles)
 
 
-def _found(texts: pd.Series[str], labels: pd.DataFrame, smiles: str, where: str) -> _Found:
+def _found(texts: pd.Series[str], labels: pd.DataFrame, where: str) -> _Found:
     from equipoise.problems.molecules.fingerprints import fingerprints
     from equipoise.problems.molecules.structures import molecules_of
 
@@ -191,7 +189,7 @@ def _found(texts: pd.Series[str], labels: pd.DataFrame, smiles: str, where: str)
     if len(rows) < LEAST:
         raise UserError(
             f"of the rows of {where}, {len(texts):,} in all, {len(rows)} have a label and a SMILES "
-            f"that parses, and {LEAST} are needed; check `smiles`, the column {smiles!r}, and "
+            f"that parses, and {LEAST} are needed; check `smiles`, the column {texts.name!r}, and "
             "`targets`"
         )
     packed, kept = packed[rows], texts.iloc[rows].tolist()
@@ -206,17 +204,26 @@ def _found(texts: pd.Series[str], labels: pd.DataFrame, smiles: str, where: str)
     )
 
 
-def _split(groups: Rows, seed: int, where: str) -> tuple[Rows, Rows, Rows]:
-    split = split_by_group(groups, seed)
-    if not len(split[0]) or not len(split[1]):
+def _parts(
+    found: _Found,
+    split: Literal["random", "scaffold"],
+    main: str | None,
+    share: float,
+    seed: int,
+    where: str,
+) -> Parts:
+    """The split; with a main task, rows with its label are held out, whole groups of them."""
+    groups = found.groups(split)
+    rows = split_by_group(groups, seed)
+    if not all(map(len, rows)):
         raise UserError(f"{where} has too few scaffolds to split by; give random as `split`")
-    return split
+    return parted(rows, groups, found.present(main), share, seed)
 
 
 def _scores(kind: Kind, units: Mapping[str, float]) -> dict[str, Score]:
     """Of each task, in its units; over all tasks, of all labelled pairs pooled as they are."""
     if kind == "binary":
-        functions = {"average precision": average_precision_score, "ROC-AUC": roc_auc_score}
+        functions = {"average precision": average_precision, "ROC-AUC": roc_auc}
         return {
             name: Score(goal="max", metric=make, pooled=make, distinct=2)
             for name, make in ((name, partial(Gathered, each)) for name, each in functions.items())
@@ -268,6 +275,10 @@ def _conflicts(labels: Floats, molecule: Rows) -> int:
     return int((groups.nunique() > 1).sum().sum())
 
 
-def _unparsed(texts: pd.Series[str], parsed: NDArray[np.bool_]) -> str:
+def _unparsed(texts: pd.Series[str], parsed: NDArray[np.bool_]) -> dict[str, str]:
+    """The file of SMILES that do not parse, if there are any."""
     (rows,) = np.nonzero(~parsed)
-    return pd.DataFrame({"row": rows + 1, "smiles": texts.iloc[rows]}).to_csv(index=False)
+    if not len(rows):
+        return {}
+    content = pd.DataFrame({"row": rows + 1, "smiles": texts.iloc[rows]}).to_csv(index=False)
+    return {"unparsed.csv": content}

@@ -35,7 +35,12 @@ class Features:
     categories: list[str]
     """Columns of categories."""
     notes: list[str]
-    """What was left out."""
+    """How many there are, and what was left out."""
+
+    @property
+    def names(self) -> list[str]:
+        """Of all columns."""
+        return [*self.numbers, *self.categories]
 
 
 def choose_features(frame: pd.DataFrame, roles: Roles, where: str) -> Features:
@@ -64,7 +69,10 @@ def choose_features(frame: pd.DataFrame, roles: Roles, where: str) -> Features:
             f"{where} has no column left to learn from; name columns with `features`, among "
             f"{some(frame.columns)}"
         )
-    notes = [f"Left out: {reason}, {some(names)}." for reason, names in left_out.items()]
+    notes = [
+        f"Features: {len(numbers):,} columns of numbers and {len(categories):,} of categories.",
+        *(f"Left out: {reason}, {some(names)}." for reason, names in left_out.items()),
+    ]
     return Features(numbers, categories, notes)
 
 
@@ -135,7 +143,7 @@ class Encoder:
             UserError: if a column is missing, or one of numbers holds something else, or numbers
                 out of all proportion.
         """
-        for name in (*self.columns.numbers, *self.columns.categories):
+        for name in self.columns.names:
             if name not in frame.columns:
                 raise UserError(
                     f"{where} has no column {name!r}, which the networks learned from; add it, "

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from equipoise.problems.memory import check_fits
+from equipoise.problems.parameters import WIDEST, check_whole, check_widths
 from equipoise.problems.table.kinds import Kind, Outputs
 from equipoise.problems.table.targets import Target
 
@@ -48,6 +49,12 @@ class Network(nn.Module):
             logits = found["multiclass"].unflatten(1, self.absent.shape)
             found["multiclass"] = logits.masked_fill(self.absent, -torch.inf)
         return found
+
+
+def check_layers(trunk: Sequence[int], head: int) -> None:
+    """Raise a :class:`UserError` if parameters of this name are no widths of layers."""
+    check_widths("trunk", trunk)
+    check_whole("head", head, 0, WIDEST)
 
 
 def check_size(widths: Sequence[int], head: int, targets: Sequence[Target]) -> None:

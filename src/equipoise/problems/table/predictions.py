@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from equipoise.errors import UserError
 from equipoise.problems.table.kinds import KINDS, Kind
+from equipoise.problems.table.learned import Learned
 from equipoise.problems.table.targets import Target
 
 EXPECTED: dict[Kind, Callable[[Tensor], Tensor]] = {
@@ -24,34 +24,10 @@ EXPECTED: dict[Kind, Callable[[Tensor], Tensor]] = {
 """Outputs of a network as what can be averaged over networks."""
 
 
-def columns_of(target: Target) -> list[str]:
-    """Names of the columns that a target's predictions are in."""
-    if target.kind == "regression":
-        return [target.name]
-    if target.kind == "binary":
-        return [f"{target.name} probability of {target.classes[1]}"]
-    return [target.name, f"{target.name} probability"]
-
-
-def check_names(targets: Sequence[Target], where: str) -> None:
-    """Raise a :class:`UserError` if predictions of two targets would be in one column."""
-    owners: dict[str, str] = {}
-    for target in targets:
-        for column in columns_of(target):
-            if column in owners:
-                raise UserError(
-                    f"predictions of the columns {owners[column]!r} and {target.name!r} of {where} "
-                    f"would both be called {column!r}: rename one of the two"
-                )
-            owners[column] = target.name
-
-
 def predicted(
     chunks: Sequence[Tensor],
     networks: Sequence[nn.Module],
-    targets: Sequence[Target],
-    centre: NDArray[np.float64],
-    scale: NDArray[np.float64],
+    learned: Learned,
 ) -> pd.DataFrame:
     """What the networks predict together, a row a sample.
 
@@ -62,16 +38,14 @@ def predicted(
     Args:
         chunks: inputs, ``(rows, inputs)`` each.
         networks: they return ``Outputs``.
-        targets: what they learned, in the order of kinds.
-        centre: mean of each target that is a number, in its units.
-        scale: standard deviation of each.
+        learned: what they learned.
     """
     means = {kind: iter(part) for kind, part in _means(chunks, networks).items()}
     columns: dict[str, NDArray[Any]] = {}
-    for target, middle, unit in zip(targets, centre, scale, strict=True):
+    for target, middle, unit in zip(learned.targets, learned.centre, learned.scale, strict=True):
         mean = next(means[target.kind])
         cells = _classes(mean, target) if target.kind == "multiclass" else (middle + unit * mean,)
-        columns |= zip(columns_of(target), cells, strict=True)
+        columns |= zip(target.columns, cells, strict=True)
     return pd.DataFrame(columns)
 
 

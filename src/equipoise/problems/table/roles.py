@@ -17,6 +17,8 @@ class Roles:
     """Names of columns, by what they are for."""
 
     targets: Sequence[str]
+    main: str | None
+    """The target that the others are there to serve."""
     features: Sequence[str] | None
     """``None`` for all that have no other role."""
     categorical: Sequence[str]
@@ -34,15 +36,11 @@ class Roles:
         """What is no feature unless it is named as one."""
         return {*self.targets, *self.leave_out, *self.places}
 
-    def check_main(self, main: str | None) -> None:
-        """Raise a :class:`UserError` if the main task is no target."""
-        if main is not None and main not in self.targets:
-            raise UserError(
-                f"`main`: {main!r} is none of `targets`: {near_match(main, self.targets)}"
-            )
-
     def check(self, frame: pd.DataFrame, where: str) -> None:
-        """Raise a :class:`UserError` if a column is not there, or has two roles."""
+        """Raise a :class:`UserError` if a column is not there, or roles do not go together."""
+        if self.main is not None and self.main not in self.targets:
+            near = near_match(self.main, self.targets)
+            raise UserError(f"`main`: {self.main!r} is none of `targets`: {near}")
         if self.group is not None and self.time is not None:
             raise UserError("`group` and `time` are two ways to split; give one of them")
         roles = {

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal, TypeAlias
 
-from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 from torchmetrics import MeanSquaredError, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
+from equipoise.problems.curves import average_precision, roc_auc
 from equipoise.problems.metrics import R2, BalancedAccuracy, Gathered
 from equipoise.problems.scores import Answers, Score
 from equipoise.problems.table.kinds import Kind, Outputs
+from equipoise.problems.table.learned import Learned
 from equipoise.problems.table.targets import Target
 
 Factory: TypeAlias = Callable[[], Metric]
@@ -26,11 +27,11 @@ def _accuracy(classes: int) -> Factory:
 METRICS: dict[str, dict[Kind, Callable[[int], Factory]]] = {
     "score": {
         "regression": lambda _: R2,
-        "binary": lambda _: partial(Gathered, roc_auc_score),
+        "binary": lambda _: partial(Gathered, roc_auc),
         "multiclass": lambda classes: partial(BalancedAccuracy, classes),
     },
     "RMSE": {"regression": lambda _: partial(MeanSquaredError, squared=False)},
-    "average precision": {"binary": lambda _: partial(Gathered, average_precision_score)},
+    "average precision": {"binary": lambda _: partial(Gathered, average_precision)},
     "accuracy": {"multiclass": _accuracy},
 }
 """Metric → kind of target that it measures → from the number of classes to what makes it."""
@@ -42,17 +43,13 @@ IN_UNITS = {"RMSE"}
 """Metrics of a task in the units of its target."""
 
 
-def scores_of(targets: Sequence[Target], units: Mapping[str, float]) -> dict[str, Score]:
-    """The scores of the kinds that there are.
-
-    Args:
-        targets: what is learned.
-        units: by target, the unit in which labels are standardised.
-    """
+def scores_of(learned: Learned) -> dict[str, Score]:
+    """The scores of the kinds that there are."""
+    units = dict(zip(learned.names, learned.scale.tolist(), strict=True))
     found = {
         name: {
             target.name: kinds[target.kind](len(target.classes))
-            for target in targets
+            for target in learned.targets
             if target.kind in kinds
         }
         for name, kinds in METRICS.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated
@@ -15,16 +16,10 @@ from torch import nn
 
 from equipoise.errors import UserError
 from equipoise.problems.frames.columns import as_times, some
-from equipoise.problems.frames.labels import (
-    HELD_OUT,
-    UNLEARNABLE,
-    counted,
-    learnable,
-    standardised,
-)
+from equipoise.problems.frames.labels import HELD_OUT, UNLEARNABLE, counted
 from equipoise.problems.frames.reading import Source, called, read_frame
 from equipoise.problems.memory import check_labels
-from equipoise.problems.parameters import WIDEST, check_seed, check_whole, check_widths
+from equipoise.problems.parameters import check_seed
 from equipoise.problems.parts import (
     Parts,
     Rows,
@@ -35,10 +30,11 @@ from equipoise.problems.parts import (
     strata,
 )
 from equipoise.problems.problem import Problem, Recipe
-from equipoise.problems.table.features import Features, choose_features, fit_encoder
+from equipoise.problems.table.features import Encoder, Features, choose_features, fit_encoder
 from equipoise.problems.table.kinds import losses
-from equipoise.problems.table.network import Network, check_size
-from equipoise.problems.table.predictions import check_names, predicted
+from equipoise.problems.table.learned import Learned, learn
+from equipoise.problems.table.network import Network, check_layers, check_size
+from equipoise.problems.table.predictions import predicted
 from equipoise.problems.table.roles import Roles
 from equipoise.problems.table.scores import answers_of, scores_of
 from equipoise.problems.table.targets import Target, read_targets
@@ -60,9 +56,7 @@ def table(
         Path | pd.DataFrame, "CSV, CSV.gz or Parquet file: a row a sample, its columns named"
     ],
     targets: Annotated[tuple[str, ...], "the columns to learn"],
-    features: Annotated[
-        tuple[str, ...] | None, "the columns to learn from; by default all others"
-    ] = None,
+    features: Annotated[tuple[str, ...] | None, "what to learn from; by default all others"] = None,
     leave_out: Annotated[tuple[str, ...], "columns to ignore"] = (),
     kinds: Annotated[
         tuple[str, ...],
@@ -114,71 +108,56 @@ def table(
     Raises:
         UserError: if the file or its columns cannot be used so.
     """
-    check_widths("trunk", trunk)
-    check_whole("head", head, 0, WIDEST)
     check_seed("split_seed", split_seed)
-    roles = Roles(targets, features, categorical, leave_out, group, time)
-    roles.check_main(main)
+    check_layers(trunk, head)
+    roles = Roles(targets, main, features, categorical, leave_out, group, time)
     where = called(data)
     whole = read_frame(data)
-    roles.check(whole, where)
-    rows = np.flatnonzero(whole[list(targets)].notna().any(axis=1))
-    frame = _labelled(whole, rows, where)
-    check_labels(len(frame), len(targets), where)
+    frame = _labelled(whole, roles, where)
     found = read_targets(frame, targets, kinds, where)
-    chosen = choose_features(frame, roles, where)
-    parts = _parts(frame, found, roles, main, held_out, split_seed, where)
-    values = np.stack([target.values for target in found], 1)
-    known = learnable(values, [target.name for target in found], parts.train, main, where)
-    learned = [found[index] for index in np.flatnonzero(known)]
-    check_names(learned, where)
-    names = [target.name for target in learned]
-    numbers = np.array([target.kind == "regression" for target in learned])
-    labels, centre, scale = standardised(values[:, known], names, parts.train, numbers, where)
-    encoder = fit_encoder(frame, chosen, parts.train, where)
-    samples = parts.samples(encoder.encode(frame, where), labels)
-    inputs = samples.train.tensors[0].shape[1]
-    check_size([inputs, *trunk], head, learned)
-
-    def predict(data: Source, networks: Sequence[nn.Module]) -> pd.DataFrame:
-        new = torch.from_numpy(encoder.encode_new(read_frame(data), called(data)))
-        return predicted(torch.split(new, CHUNK), networks, learned, centre, scale)
-
+    parts = _parts(frame, found, roles, held_out, split_seed, where)
+    learned = learn(found, parts.train, main, where)
+    encoder = fit_encoder(frame, choose_features(frame, roles, where), parts.train, where)
+    samples = parts.samples(encoder.encode(frame, where), learned.labels)
+    widths = [samples.train.tensors[0].shape[1], *trunk]
+    check_size(widths, head, learned.targets)
     return Problem(
-        tasks=names,
+        tasks=learned.names,
         train=samples.train,
         validation=samples.validation,
         test=samples.test,
-        network=lambda: Network([inputs, *trunk], head, learned),
+        network=lambda: Network(widths, head, learned.targets),
         shared=_trunk,
         losses=losses,
-        answers=answers_of(learned),
-        scores=scores_of(learned, dict(zip(names, scale.tolist(), strict=True))),
+        answers=answers_of(learned.targets),
+        scores=scores_of(learned),
         main=main,
         held_out=samples.held_out,
-        rows=(1 + rows[parts.train]).tolist(),
-        predict=predict,
+        rows=(1 + frame.index[parts.train]).tolist(),
+        predict=partial(_predict, encoder, learned),
         recipe=recipe,
-        notes=[
-            *_kinds_found(learned),
-            f"Features: {len(chosen.numbers):,} columns of numbers and {len(chosen.categories):,} "
-            f"of categories, {inputs:,} inputs.",
-            *chosen.notes,
-            *counted({"Left out: rows without a label": len(whole) - len(rows)}),
-            *_notes(
-                frame, chosen, roles, parts, [each.name for each in found if each not in learned]
-            ),
-        ],
+        notes=_notes(whole, frame, encoder.columns, roles, parts, learned),
     )
 
 
-def _labelled(frame: pd.DataFrame, rows: Rows, where: str) -> pd.DataFrame:
+def _labelled(frame: pd.DataFrame, roles: Roles, where: str) -> pd.DataFrame:
     """The rows with a label, their index the place in the table."""
-    if len(rows) < LEAST:
+    roles.check(frame, where)
+    targets = roles.targets
+    found = frame.loc[frame[list(targets)].notna().any(axis=1)]
+    if len(found) < LEAST:
         raise UserError(
-            f"{len(rows)} rows of {where} have a label of `targets`, and {LEAST} are needed"
+            f"{len(found)} rows of {where} have a label of `targets`, and {LEAST} are needed"
         )
-    return frame.iloc[rows]
+    check_labels(len(found), len(targets), where)
+    return found
+
+
+def _predict(
+    encoder: Encoder, learned: Learned, data: Source, networks: Sequence[nn.Module]
+) -> pd.DataFrame:
+    rows = torch.from_numpy(encoder.encode_new(read_frame(data), called(data)))
+    return predicted(torch.split(rows, CHUNK), networks, learned)
 
 
 def _trunk(network: nn.Module) -> Iterable[nn.Parameter]:
@@ -190,15 +169,15 @@ def _parts(
     frame: pd.DataFrame,
     targets: Sequence[Target],
     roles: Roles,
-    main: str | None,
     share: float,
     seed: int,
     where: str,
 ) -> Parts:
     """The split; with a main task, rows with its label are held out, whole groups of them."""
     split = _split(frame, targets, roles, seed, where)
-    useful = np.zeros(len(frame), bool) if main is None else frame[main].notna().to_numpy(bool)
-    groups = np.arange(len(frame))
+    useful, groups = np.zeros(len(frame), bool), np.arange(len(frame))
+    if roles.main is not None:
+        useful = frame[roles.main].notna().to_numpy(bool)
     if roles.group is not None:
         groups = pd.factorize(frame[roles.group])[0]
     return parted(split, groups, useful, share, seed)
@@ -233,23 +212,24 @@ def _strata_of(target: Target) -> NDArray[np.int64]:
 
 
 def _notes(
+    whole: pd.DataFrame,
     frame: pd.DataFrame,
-    chosen: Features,
+    features: Features,
     roles: Roles,
     parts: Parts,
-    unlearnable: Sequence[str],
+    learned: Learned,
 ) -> list[str]:
-    """What else was left out or held out, and whether rows are repeated."""
-    repeated = int(frame[[*chosen.numbers, *chosen.categories]].duplicated().sum())
-    return counted(
-        {
-            f"{UNLEARNABLE}, {some(unlearnable)}": len(unlearnable),
-            "Rows that repeat the features of another, which may be in another part of the split": (
-                0 if roles.places else repeated
-            ),
-            HELD_OUT: len(parts.held_out),
-        }
-    )
+    """What is learned of what, what was left out or held out, and whether rows are repeated."""
+    repeated = 0 if roles.places else int(frame[features.names].duplicated().sum())
+    counts = {
+        "Left out: rows without a label": len(whole) - len(frame),
+        f"{UNLEARNABLE}, {some(learned.left_out)}": len(learned.left_out),
+        "Rows that repeat the features of another, which may be in another part of the split": (
+            repeated
+        ),
+        HELD_OUT: len(parts.held_out),
+    }
+    return [*_kinds_found(learned.targets), *features.notes, *counted(counts)]
 
 
 def _kinds_found(targets: Sequence[Target]) -> list[str]:

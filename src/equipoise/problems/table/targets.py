@@ -37,6 +37,15 @@ class Target:
     classes: tuple[str, ...] = ()
     """The classes, in order; none where numbers are predicted."""
 
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns that its predictions are in."""
+        if self.kind == "regression":
+            return [self.name]
+        if self.kind == "binary":
+            return [f"{self.name} probability of {self.classes[1]}"]
+        return [self.name, f"{self.name} probability"]
+
 
 def read_targets(
     frame: pd.DataFrame, names: Sequence[str], kinds: Sequence[str], where: str
