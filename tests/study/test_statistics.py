@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from made_up import made_up_run
 from scipy import stats
+from study.made_up import made_up_run
 
 from equipoise.study.folder import Study
 from equipoise.study.page.tables import results_table, tasks_table
