@@ -166,5 +166,5 @@ def _data_uri(picture: NDArray[np.uint8]) -> str:
     image = Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
     image.thumbnail((LARGEST, LARGEST))
     file = io.BytesIO()
-    image.save(file, "PNG", optimize=True)
+    image.save(file, "PNG")
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
