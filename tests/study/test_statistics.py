@@ -4,11 +4,14 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
+from study.made_up import made_up_run
 
-from equipoise.study.folder import History, Run, Study, metrics_table
-from equipoise.study.page.tables import results_table
+from equipoise.study.folder import Study
+from equipoise.study.page.tables import results_table, tasks_table
+from equipoise.study.runs import Run, metrics_table
 from equipoise.study.statistics import (
     Interval,
     delta_m,
@@ -26,18 +29,8 @@ def study(goal: str = "max", tasks: tuple[str, ...] = ("a", "b")) -> Study:
     return Study("toy", {}, {}, tasks, {"score": goal}, ())
 
 
-def run(
-    method: str,
-    seed: int,
-    values: dict[str, float],
-    *,
-    task: str | None = None,
-    diverged_at: int | None = None,
-    seconds: tuple[float, ...] = (0.5,),
-) -> Run:
-    empty = np.empty(0, np.float32)
-    history = History(empty, empty, empty, empty, empty, np.array(seconds, np.float32))
-    return Run(method, seed, task, 1, diverged_at, {"score": values}, history)
+def run(method: str, seed: int, values: dict[str, float], **facts: Any) -> Run:
+    return made_up_run(method, seed, {"score": values}, **facts)
 
 
 def overall(scores: dict[str, list[float]]) -> list[Run]:
@@ -50,7 +43,7 @@ def overall(scores: dict[str, list[float]]) -> list[Run]:
 
 
 def by_method(goal: str, runs: list[Run]) -> dict[str, Any]:
-    return {row.method: row for row in summarise(study(goal), runs).methods}
+    return {row.method: row for row in summarise(study(goal), runs, {}).methods}
 
 
 @pytest.mark.parametrize("values", [[1.0, 2.0], [0.3, -4.0, 1e3, 7.5], [5.0, 5.0, 5.0]])
@@ -164,14 +157,15 @@ def test_comparisons_without_spread_or_pairs_are_quiet(ours, p):
 
 def test_summary_of_a_method():
     runs = [
-        run("slaw", 0, {"all": 0.4, "a": 0.4}, seconds=(0.1, 0.2, 9.0)),
-        run("slaw", 1, {"all": 0.6, "a": 0.6}, seconds=(0.4,)),
-        run("slaw", 2, {"all": 0.5, "a": 0.5}, seconds=()),
+        run("slaw", 0, {"all": 0.4, "a": 0.4}, seconds_per_step=0.2, detection=0.7),
+        run("slaw", 1, {"all": 0.6, "a": 0.6}, seconds_per_step=0.4, detection=0.9),
+        run("slaw", 2, {"all": 0.5, "a": 0.5}, seconds_per_step=0.3),
     ]
-    (row,) = summarise(study(), runs).methods
+    (row,) = summarise(study(), runs, {}).methods
     assert row.metrics == {"score": pytest.approx(mean_interval([0.4, 0.5, 0.6]))}
     assert row.seconds_per_step == pytest.approx(0.3)
     assert (row.method, row.seeds, row.diverged, row.mean_rank) == ("slaw", 3, 0, 1)
+    assert row.detection == pytest.approx(mean_interval([0.7, 0.9]))
     assert row.delta_m is None
     assert math.isnan(row.difference)
     assert not row.beyond_noise
@@ -180,7 +174,7 @@ def test_summary_of_a_method():
 @pytest.mark.parametrize(("goal", "order"), [("max", "cab"), ("min", "bac")])
 def test_best_first_and_diverged_last(goal, order):
     scores = {"d": [1.0, NAN], "a": [2.0, 2.0], "b": [1.0, 1.0], "c": [3.0, 3.0]}
-    rows = summarise(study(goal), overall(scores)).methods
+    rows = summarise(study(goal), overall(scores), {}).methods
     assert [row.method for row in rows] == [*order, "d"]
     assert rows[-1].diverged == 1
 
@@ -197,13 +191,12 @@ def test_the_main_task_decides():
     ]
     runs += [run("single", 0, {task: 0.5}, task=task) for task in "ab"]
     for each in runs:
-        each.metrics["RMSE"] = {"b": 7.0, "all": 7.0}
-        each.metrics["accuracy"] = {
-            task: value / 2 for task, value in each.metrics["score"].items()
-        }
+        metrics = each.facts.metrics
+        metrics["RMSE"] = {"b": 7.0, "all": 7.0}
+        metrics["accuracy"] = {task: value / 2 for task, value in metrics["score"].items()}
     plain = replace(study(), goals={"score": "max", "RMSE": "min", "accuracy": "max"})
-    together = summarise(plain, runs)
-    found = summarise(replace(plain, main="a"), runs)
+    together = summarise(plain, runs, {})
+    found = summarise(replace(plain, main="a"), runs, {})
     assert together.eligible[0].method == "constant"
     assert [row.method for row in found.eligible] == ["slaw", "constant"]
     assert found.criterion == "score of a"
@@ -235,12 +228,13 @@ def test_json_is_strict():
 
     runs = overall({"constant": [0.5], "slaw": [NAN], "dwa": [math.inf]})
     runs.append(run("single", 0, {"a": 0.5}, task="a"))
-    found = json.loads(to_json(summarise(study(), runs)), parse_constant=refuse)
+    found = json.loads(to_json(summarise(study(), runs, {})), parse_constant=refuse)
     rows = {row["method"]: row for row in found["methods"]}
     assert rows["constant"]["metrics"] == {"score": {"mean": 0.5, "half_width": None}}
     assert rows["slaw"]["metrics"]["score"]["mean"] is None
     assert rows["slaw"]["diverged"] == 1
     assert found["goals"] == {"score": "max"}
+    assert found["finished"] is True
 
 
 CLEAR = [0.80, 0.81, 0.82]
@@ -266,7 +260,126 @@ EQUAL = [0.60, 0.61, 0.62]
         ({"x": [0.5, 0.9, 0.7], "slaw": [0.63, 0.64, 0.66], "constant": EQUAL}, "that of slaw is"),
         ({"ideal": [0.99] * 3, "slaw": CLEAR, "constant": EQUAL}, "slaw has the best score"),
         ({"famo": [0.9, NAN, 0.9], "constant": CLEAR, "dwa": EQUAL}, "Diverged: famo in 1 of 3"),
+        ({"slaw": CLEAR, "constant": CLEAR}, "slaw and constant tie for the best score, 0.810 ±"),
+        ({"slaw": CLEAR, "constant": CLEAR}, "as shown, nothing does better than equal weights"),
+        ({"slaw": CLEAR, "dwa": CLEAR, "constant": EQUAL}, "slaw and dwa tie for the best score:"),
+        (
+            {"a": CLEAR, "b": CLEAR, "constant": CLEAR, "c": EQUAL},
+            "a, b and constant tie for the best score, 0.810 ± 0.025: as shown, nothing does "
+            "better than equal weights (constant). Every other method is worse",
+        ),
+        ({"slaw": [0.91772], "constant": [0.91768]}, "slaw and constant tie"),
+        ({"slaw": [0.91768], "constant": [0.91772]}, "constant and slaw tie"),
+        ({"slaw": [0.9178], "constant": [0.9177]}, "slaw has the best score"),
+        # Exactly the same mean, shown to different digits.
+        ({"slaw": [0.5, 0.75], "constant": [0.625, 0.625]}, "slaw and constant tie"),
     ],
 )
 def test_verdict(scores, said):
-    assert said in verdict(summarise(study(), overall(scores)))
+    assert said in verdict(summarise(study(), overall(scores), {}))
+
+
+def best_of(column: int, scores: dict[str, list[float]], expected: dict[str, int]) -> set[str]:
+    """The methods that a column of the results marks as best."""
+    _, rows = results_table(summarise(study(), overall(scores), expected))
+    return {name for name, cells in rows if cells[column].best}
+
+
+def test_all_that_tie_are_marked():
+    alike = {"slaw": [0.91772], "constant": [0.91768], "dwa": [0.9172], "ideal": [0.99]}
+    assert best_of(0, alike, {}) == {"slaw", "constant"}
+    assert best_of(0, {"slaw": [0.5, 0.75], "constant": [0.625] * 2, "dwa": [0.6] * 2}, {}) == {
+        "slaw",
+        "constant",
+    }
+    runs = [
+        run(method, 0, {"a": score[0], "b": 1.0, "all": 1.0}) for method, score in alike.items()
+    ]
+    names, rows = tasks_table(study(), runs, summarise(study(), runs, {}))
+    marked = [
+        {name for name, cell in zip(names, cells, strict=True) if cell.best} for _, cells in rows
+    ]
+    assert marked == [{"slaw", "constant"}, {"slaw", "constant", "dwa"}]
+
+
+def test_a_study_that_is_not_finished_names_no_winner():
+    scores = {"slaw": CLEAR[:2], "constant": EQUAL, "earlier": NOISE[:1]}
+    expected = {"slaw": 3, "constant": 3, "dwa": 2}
+    summary = summarise(study(), overall(scores), expected)
+    assert not summary.finished
+    assert verdict(summary) == (
+        "The study is not finished, so nothing is best yet; seeds done: slaw 2 of 3, dwa 0 of 2."
+    )
+    headings, rows = results_table(summary)
+    assert headings[-1] == "finished"
+    assert {name: cells[-1].text for name, cells in rows} == {
+        "slaw": "2 of 3 seeds",
+        "constant": "3 of 3 seeds",
+        "earlier": "1 of 1 seeds",
+        "dwa": "0 of 2 seeds",
+    }
+    assert rows[-1][0] == "dwa"
+    assert not any(cell.best for _, cells in rows for cell in cells)
+    assert json.loads(to_json(summary))["unfinished"] == {"slaw": [2, 3], "dwa": [0, 2]}
+    assert best_of(0, scores, {}) == {"slaw"}
+    assert "finished" not in results_table(summarise(study(), overall(scores), {}))[0]
+
+
+def test_seeds_of_the_single_networks_are_missing_if_any_task_is():
+    runs = [*overall({"constant": EQUAL}), run("single", 0, {"a": 0.5}, task="a")]
+    runs += [run("single", seed, {"b": 0.5}, task="b") for seed in range(2)]
+    expected = {"constant": 3, "single": 2}
+    assert summarise(study(), runs, expected).unfinished == {"single": (1, 2)}
+    runs.append(run("single", 1, {"a": 0.5}, task="a"))
+    assert summarise(study(), runs, expected).finished
+    assert "single 0 of 2" in verdict(summarise(study(), overall({"constant": EQUAL}), expected))
+
+
+def test_more_seeds_than_asked_for_are_finished_and_nothing_is_not():
+    assert summarise(study(), overall({"slaw": CLEAR}), {"slaw": 2}).finished
+    assert summarise(study(), overall({"slaw": CLEAR}), {}).finished
+    nothing = summarise(study(), [], {"slaw": 2})
+    assert not nothing.finished
+    assert verdict(nothing) == "No run has finished yet."
+
+
+def test_the_summary_as_a_frame():
+    scores = {"constant": EQUAL, "slaw": CLEAR, "dwa": [0.9, NAN, 0.9]}
+    runs = overall(scores)
+    summary = summarise(study(), runs, {})
+    frame = summary.frame()
+    assert list(frame.columns) == [
+        "method",
+        "seeds",
+        "diverged",
+        "score",
+        "score ±",
+        "mean rank",
+        "over constant",
+        "over constant ±",
+        "p",
+        "ms per step",
+    ]
+    assert frame["method"].tolist() == ["slaw", "constant", "dwa"]
+    assert frame["diverged"].tolist() == [0, 0, 1]
+    by_hand = pd.DataFrame(scores).mean(skipna=False)[frame["method"]]
+    assert frame["score"].to_numpy() == pytest.approx(by_hand.to_numpy(), nan_ok=True)
+    low, high = stats.t.interval(0.95, 2, np.mean(CLEAR), stats.sem(CLEAR))
+    assert frame["score ±"][0] == pytest.approx((high - low) / 2)
+    assert frame["over constant"][0] == pytest.approx(0.2)
+    assert frame["ms per step"].tolist() == [500] * 3
+
+
+def test_the_frame_has_what_only_some_studies_have():
+    runs = [
+        run("slgrad", 0, {"a": 0.6, "b": 0.6, "all": 0.6}, detection=0.8),
+        run("dwa", 0, {"a": 0.5, "b": 0.5, "all": 0.5}),
+        *(run("single", 0, {task: 0.5}, task=task) for task in "ab"),
+    ]
+    frame = summarise(study(), runs, {}).frame().set_index("method")
+    assert frame.loc["slgrad", "Δm, %"] == pytest.approx(20)
+    assert frame["area under the ROC curve"].to_dict() == pytest.approx(
+        {"slgrad": 0.8, "dwa": NAN}, nan_ok=True
+    )
+    assert "over constant" not in frame
+    assert summarise(study(), [], {}).frame().empty

@@ -1,5 +1,32 @@
-"""placeholder: replaced at merge."""
+"""Tables as text that a spreadsheet opens without running any of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from pandas.api.types import is_numeric_dtype
+
+FORMULA = ("=", "+", "-", "@", "\t", "\n")
+"""How a text begins that a spreadsheet takes for a formula."""
 
 
-def csv_text(frame):
-    return frame.to_csv(index=False)
+def csv_text(frame: pd.DataFrame) -> str:
+    """A table without its index as CSV; texts that look like formulas get an apostrophe first.
+
+    Line breaks in texts become line feeds.
+    """
+    plain = frame.set_axis([_plain(name) for name in frame.columns], axis="columns")
+    for place, kind in enumerate(plain.dtypes):
+        if not is_numeric_dtype(kind):
+            texts = [_plain(cell) for cell in plain.iloc[:, place]]
+            plain.isetitem(place, texts)
+    return plain.to_csv(index=False, lineterminator="\n")
+
+
+def _plain(cell: Any) -> Any:
+    if not isinstance(cell, str):
+        return cell
+    # The writer quotes line feeds only, but readers end a row at a carriage return too.
+    text = cell.replace("\r\n", "\n").replace("\r", "\n")
+    return f"'{text}" if text.startswith(FORMULA) else text

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import warnings
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
@@ -17,7 +18,6 @@ import pandas as pd
 from scipy import stats
 
 from equipoise.problems.problem import OVERALL
-from equipoise.study.detection import separation
 from equipoise.study.folder import Study
 from equipoise.study.runs import Run, metrics_table, named
 
@@ -37,13 +37,23 @@ class Interval(NamedTuple):
     half_width: float
 
     def __str__(self) -> str:
-        mean, half_width = self
-        if math.isnan(half_width):
-            return format_number(mean)
-        if not 1e-6 < half_width < 1e6:
-            return f"{format_number(mean)} ± {half_width:.2g}"
-        decimals = max(0, 1 - math.floor(math.log10(half_width)))
-        return f"{mean:.{decimals}f} ± {half_width:.{decimals}f}"
+        if math.isnan(self.half_width):
+            return self.mean_text
+        decimals = self._decimals
+        width = f"{self.half_width:.2g}" if decimals is None else f"{self.half_width:.{decimals}f}"
+        return f"{self.mean_text} ± {width}"
+
+    @property
+    def mean_text(self) -> str:
+        """The mean to as many digits as the interval lets stand."""
+        decimals = self._decimals
+        return format_number(self.mean) if decimals is None else f"{self.mean:.{decimals}f}"
+
+    @property
+    def _decimals(self) -> int | None:
+        if not 1e-6 < self.half_width < 1e6:
+            return None
+        return max(0, 1 - math.floor(math.log10(self.half_width)))
 
 
 @dataclass(frozen=True)
@@ -74,6 +84,11 @@ class MethodSummary:
     samples, or where no label is known to be wrong."""
 
     @property
+    def lead(self) -> Interval:
+        """The difference with its interval."""
+        return Interval(self.difference, self.difference_half_width)
+
+    @property
     def beyond_noise(self) -> bool:
         """Whether the interval of the difference from the reference leaves out zero."""
         return abs(self.difference) > self.difference_half_width
@@ -89,6 +104,13 @@ class Summary:
     tasks: Mapping[str, str]
     """Whose value of each metric is compared: the main task, or ``"all"`` tasks."""
     methods: tuple[MethodSummary, ...]
+    unfinished: Mapping[str, tuple[int, int]]
+    """Where seeds are missing: method, or ``single`` → how many there are, and were asked for."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether all runs are there that were asked for."""
+        return not self.unfinished
 
     @property
     def objective(self) -> str:
@@ -109,6 +131,32 @@ class Summary:
             if row.method != IDEAL and math.isfinite(row.metrics[self.objective].mean)
         )
 
+    def frame(self) -> pd.DataFrame:
+        """A row a method, best first; ``±`` is half the width of the 95% interval."""
+        rows = self.methods
+        columns: dict[str, list[Any]] = {
+            "method": [row.method for row in rows],
+            "seeds": [row.seeds for row in rows],
+            "diverged": [row.diverged for row in rows],
+        }
+
+        def add(name: str, intervals: Sequence[Interval | None]) -> None:
+            if any(intervals):
+                known = [each or Interval(math.nan, math.nan) for each in intervals]
+                columns[name] = [each.mean for each in known]
+                columns[f"{name} ±"] = [each.half_width for each in known]
+
+        for metric, task in self.tasks.items():
+            add(named(metric, task), [row.metrics[metric] for row in rows])
+        columns["mean rank"] = [row.mean_rank for row in rows]
+        if REFERENCE in columns["method"]:
+            add(f"over {REFERENCE}", [row.lead for row in rows])
+            columns["p"] = [row.p_value for row in rows]
+        add("Δm, %", [row.delta_m for row in rows])
+        columns["ms per step"] = [1000 * row.seconds_per_step for row in rows]
+        add("area under the ROC curve", [row.detection for row in rows])
+        return pd.DataFrame(columns)
+
 
 def mean_interval(values: Sequence[float]) -> Interval:
     """Mean and half width of its 95% Student t interval, which a single value does not have."""
@@ -116,8 +164,20 @@ def mean_interval(values: Sequence[float]) -> Interval:
     mean = sum(values) / number if number else math.nan
     if number < 2 or not math.isfinite(mean):
         return Interval(mean, math.nan)
-    error = np.std(values, ddof=1) / math.sqrt(number)
-    return Interval(mean, float(stats.t.ppf((1 + CONFIDENCE) / 2, number - 1) * error))
+    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, number - 1)
+    return Interval(mean, float(quantile * stats.sem(values)))
+
+
+def paired_comparison(ours: Sequence[float], theirs: Sequence[float]) -> tuple[Interval, float]:
+    """The mean difference of pairs, and the p-value of the two-sided paired t-test."""
+    if len(ours) < 2:
+        return mean_interval(np.subtract(ours, theirs).tolist()), math.nan
+    with warnings.catch_warnings():
+        # SciPy warns of differences that are all alike; without any there is no p-value.
+        warnings.simplefilter("ignore")
+        test = stats.ttest_rel(ours, theirs)
+        low, high = test.confidence_interval(CONFIDENCE)
+    return Interval(float(low + high) / 2, float(high - low) / 2), float(test.pvalue)
 
 
 def objective_by_task(table: pd.DataFrame, study: Study) -> pd.DataFrame:
@@ -170,23 +230,30 @@ def delta_m(table: pd.DataFrame, study: Study) -> pd.Series[float]:
     return mean
 
 
-def summarise(study: Study, runs: Sequence[Run]) -> Summary:
-    """Compare the methods; single-task runs are what Δm is against, and no method themselves."""
+def summarise(study: Study, runs: Sequence[Run], expected: Mapping[str, int]) -> Summary:
+    """Compare the methods; single-task runs are what Δm is against, and no method themselves.
+
+    Args:
+        study: what the runs have in common.
+        runs: those that are finished.
+        expected: method, or ``single`` → seeds that were asked for. Methods that are not in it are
+            compared as they are.
+    """
     table = metrics_table(runs)
     tasks = _tasks_compared(study, table)
     ranks = mean_ranks(table, study)
-    gains = delta_m(table, study) if SINGLE in set(table["method"]) else None
-    by_method: dict[str, list[Run]] = {}
+    gains = delta_m(table, study) if any(run.facts.method == SINGLE for run in runs) else None
+    by_method: dict[str, list[Run]] = {method: [] for method in expected if method != SINGLE}
     for run in runs:
-        if run.method != SINGLE:
-            by_method.setdefault(run.method, []).append(run)
-    reference = by_method.get(REFERENCE, [])
+        if run.facts.method != SINGLE:
+            by_method.setdefault(run.facts.method, []).append(run)
     rows = [
         _method_summary(
             study,
             tasks,
+            method,
             own,
-            reference if method != REFERENCE else [],
+            [] if method == REFERENCE else by_method.get(REFERENCE, []),
             rank=ranks.get(method, math.nan),
             gains=None if gains is None else gains[gains.index.get_level_values(0) == method],
         )
@@ -197,17 +264,24 @@ def summarise(study: Study, runs: Sequence[Run]) -> Summary:
         mean = row.metrics[study.objective].mean
         return math.inf if math.isnan(mean) else -_sign(study) * mean
 
-    return Summary(study.problem, dict(study.goals), tasks, tuple(sorted(rows, key=place)))
+    return Summary(
+        study.problem,
+        dict(study.goals),
+        tasks,
+        tuple(sorted(rows, key=place)),
+        _unfinished(study, runs, expected),
+    )
 
 
 def to_json(summary: Summary) -> str:
     """The summary as strict JSON: what is NaN or infinite is ``null``."""
-    return json.dumps(_plain(asdict(summary)), indent=1, ensure_ascii=False, allow_nan=False)
+    plain = _plain({**asdict(summary), "finished": summary.finished})
+    return json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False)
 
 
 def verdict(summary: Summary) -> str:
     """What to make of it, in a sentence or two; one more if runs diverged."""
-    if not summary.methods:
+    if not any(row.seeds for row in summary.methods):
         return "No run has finished yet."
     diverged = [
         f"{row.method} in {row.diverged} of {row.seeds} {'run' if row.seeds == 1 else 'runs'}"
@@ -222,24 +296,51 @@ def format_number(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:#.4g}".rstrip(".")
 
 
+def tied(means: Sequence[float], texts: Sequence[str], goal: str) -> list[bool]:
+    """Which are best: the best mean, and those that are equal to it as they are shown."""
+    sound = [mean for mean in means if not math.isnan(mean)]
+    if not sound:
+        return [False] * len(means)
+    best = min(sound) if goal == "min" else max(sound)
+    shown = texts[means.index(best)]
+    return [
+        mean == best or (text == shown and not math.isnan(mean))
+        for mean, text in zip(means, texts, strict=True)
+    ]
+
+
 def _judgement(summary: Summary) -> str:
     objective, criterion, sound = summary.objective, summary.criterion, summary.eligible
+    if not summary.finished:
+        there = [f"{name} {n} of {asked}" for name, (n, asked) in summary.unfinished.items()]
+        return f"The study is not finished, so nothing is best yet; seeds done: {', '.join(there)}."
     if not sound:
         return f"No method came out with a {criterion}, so there is nothing to choose from."
     best, others = sound[0], sound[1:]
     value = best.metrics[objective]
     if not others:
         return f"Only {best.method} can be judged, with {criterion} {value}."
+    values = [row.metrics[objective] for row in sound]
+    means, texts = [each.mean for each in values], [each.mean_text for each in values]
+    marks = tied(means, texts, summary.goals[objective])
+    alike = [row.method for row, mark in zip(sound, marks, strict=True) if mark]
+    wins = f"{best.method} has the best {criterion}"
+    if len(alike) > 1:
+        wins = f"{', '.join(alike[:-1])} and {alike[-1]} tie for the best {criterion}"
     reference = next((row for row in sound if row.method == REFERENCE), None)
     if reference is None:
         return (
-            f"{best.method} has the best {criterion}, {value}. Equal weights ({REFERENCE}) have "
+            f"{wins}, {value}. Equal weights ({REFERENCE}) have "
             "none to compare it with, so whether weighting helps remains open."
         )
+    if len(alike) > 1 and REFERENCE in alike:
+        said = f"{wins}, {value}: as shown, nothing does better than equal weights ({REFERENCE})."
+        rest = [row for row in sound if row.method not in alike]
+        return f"{said} {_followers(rest)}" if rest else said
     if best is reference:
         return f"Equal weights ({REFERENCE}) win with {criterion} {value}. {_followers(others)}"
     return (
-        f"{best.method} has the best {criterion}: {value}, against "
+        f"{wins}: {value}, against "
         f"{reference.metrics[objective]} with equal weights ({REFERENCE}). {_lead(best, others)}"
     )
 
@@ -254,21 +355,30 @@ def _followers(others: Sequence[MethodSummary]) -> str:
 
 
 def _lead(best: MethodSummary, others: Sequence[MethodSummary]) -> str:
-    difference = Interval(best.difference, best.difference_half_width)
-    if math.isnan(difference.half_width):
+    if math.isnan(best.difference_half_width):
         return "With fewer than two seeds in common there is no interval: this may be noise."
     if best.beyond_noise and best.difference > 0:
-        return f"It is better beyond the noise between seeds, by {difference}."
+        return f"{best.method} is better beyond the noise between seeds, by {best.lead}."
     better = [row.method for row in others if row.beyond_noise and row.difference > 0]
+    behind = f"The lead of {best.method}, {best.lead}, is not beyond the noise between seeds"
     if better:
-        return (
-            f"Its lead, {difference}, is not beyond the noise between seeds, but that of "
-            f"{', '.join(better)} is."
-        )
-    return (
-        f"Its lead, {difference}, is not beyond the noise between seeds: equal weights may do as "
-        "well."
-    )
+        return f"{behind}, but that of {', '.join(better)} is."
+    return f"{behind}: equal weights may do as well."
+
+
+def _unfinished(
+    study: Study, runs: Sequence[Run], expected: Mapping[str, int]
+) -> dict[str, tuple[int, int]]:
+    done: dict[tuple[str, str | None], set[int]] = defaultdict(set)
+    for run in runs:
+        done[run.facts.method, run.facts.task].add(run.facts.seed)
+    counts = {}
+    for method, seeds in expected.items():
+        tasks = study.tasks if method == SINGLE else (None,)
+        there = set(range(seeds)).intersection(*(done[method, task] for task in tasks))
+        if len(there) < seeds:
+            counts[method] = len(there), seeds
+    return counts
 
 
 def _tasks_compared(study: Study, table: pd.DataFrame) -> dict[str, str]:
@@ -280,19 +390,20 @@ def _tasks_compared(study: Study, table: pd.DataFrame) -> dict[str, str]:
 def _method_summary(
     study: Study,
     tasks: Mapping[str, str],
+    method: str,
     runs: Sequence[Run],
     reference: Sequence[Run],
     rank: float,
     gains: pd.Series[float] | None,
 ) -> MethodSummary:
     ours, theirs = (_by_seed(each, study.objective, study.deciding) for each in (runs, reference))
-    pairs = [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
-    difference = mean_interval([_sign(study) * (our - their) for our, their in pairs])
-    times = [run.history.seconds_per_step for run in runs if run.history.seconds_per_step.size]
+    common = sorted(ours.keys() & theirs.keys())
+    signed = [[_sign(study) * values[seed] for seed in common] for values in (ours, theirs)]
+    difference, p_value = paired_comparison(*signed)
     return MethodSummary(
-        method=runs[0].method,
+        method=method,
         seeds=len(runs),
-        diverged=sum(run.diverged_at is not None for run in runs),
+        diverged=sum(run.facts.diverged_at is not None for run in runs),
         metrics={
             metric: mean_interval(list(_by_seed(runs, metric, task).values()))
             for metric, task in tasks.items()
@@ -300,37 +411,25 @@ def _method_summary(
         mean_rank=float(rank),
         difference=difference.mean,
         difference_half_width=difference.half_width,
-        p_value=_paired_p_value(pairs),
+        p_value=p_value,
         delta_m=None if gains is None else mean_interval(gains.tolist()),
-        seconds_per_step=mean_interval([float(np.median(time)) for time in times]).mean,
+        seconds_per_step=mean_interval([run.facts.seconds_per_step for run in runs]).mean,
         detection=_detection(runs),
     )
 
 
 def _detection(runs: Sequence[Run]) -> Interval | None:
     areas = [
-        math.nan
-        if run.diverged_at is not None
-        else separation(run.samples.weights[-1], run.corrupted)
+        math.nan if run.facts.diverged_at is not None else run.facts.detection
         for run in runs
-        if run.samples is not None and run.corrupted is not None
+        if run.facts.detection is not None
     ]
     return mean_interval(areas) if areas else None
 
 
 def _by_seed(runs: Sequence[Run], metric: str, task: str) -> dict[int, float]:
     """The metric's value for a task, which not every metric has."""
-    return {run.seed: run.metrics.get(metric, {}).get(task, math.nan) for run in runs}
-
-
-def _paired_p_value(pairs: Sequence[tuple[float, float]]) -> float:
-    if len(pairs) < 2:
-        return math.nan
-    ours, theirs = zip(*pairs, strict=True)
-    with warnings.catch_warnings():
-        # SciPy warns of differences that are all alike; without any there is no p-value.
-        warnings.simplefilter("ignore")
-        return float(stats.ttest_rel(ours, theirs).pvalue)
+    return {run.facts.seed: run.facts.metrics.get(metric, {}).get(task, math.nan) for run in runs}
 
 
 def _mean(values: pd.Series[float]) -> float:

@@ -10,10 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
+from study.made_up import history, made_up_run
 
-from equipoise.study.folder import History, Run, Samples, Study
+from equipoise.study.folder import Study
 from equipoise.study.page import charts
 from equipoise.study.page.report import write_report
+from equipoise.study.page.tables import results_html
+from equipoise.study.runs import Run, Samples
+from equipoise.study.statistics import summarise
 
 NASTY = "</script><script>alert(1)</script>"
 
@@ -32,7 +36,7 @@ class Page(HTMLParser):
         self.rows: list[list[str]] = []
         self.bold: list[str] = []
         self.raw: str | None = None
-        self.cell = ""
+        self.in_cell = False
         self.feed(self.source)
         self.close()
 
@@ -46,22 +50,22 @@ class Page(HTMLParser):
             self.rows.append([])
         elif tag in ("th", "td"):
             self.rows[-1].append("")
-            self.cell = "bold" if ("class", "best") in attrs else "plain"
+            self.in_cell = True
 
     def handle_endtag(self, tag: str) -> None:
         if tag in ("script", "style"):
             self.raw = None
+        elif tag == "strong":
+            self.bold.append(self.rows[-1][-1])
         elif tag in ("th", "td"):
-            if self.cell == "bold":
-                self.bold.append(self.rows[-1][-1])
-            self.cell = ""
+            self.in_cell = False
 
     def handle_data(self, data: str) -> None:
         if self.raw == "script":
             self.scripts.append(data)
         elif self.raw is None:
             self.text += data
-        if self.cell:
+        if self.in_cell:
             self.rows[-1][-1] += data
 
     def row(self, name: str) -> list[str]:
@@ -83,6 +87,8 @@ def run(
     steps: int = 900,
     diverged_at: int | None = None,
     single: bool = False,
+    samples: Samples | None = None,
+    areas: list[float] | None = None,
 ) -> Run:
     generator = np.random.default_rng(seed)
     score = math.nan if diverged_at is not None else score + 0.01 * seed
@@ -93,20 +99,37 @@ def run(
     if diverged_at is not None:
         weights[diverged_at:] = np.nan
     losses = {task: 1 - value for task, value in values.items()}
-    return Run(
+    return made_up_run(
         method,
         seed,
-        tasks[0] if single else None,
-        int(at[-1]) if len(at) else 0,
-        diverged_at,
         {"AUC": values, "loss": losses},
-        History(weights, weights, at, curve, curve, np.full(len(at), 0.012, np.float32)),
+        task=tasks[0] if single else None,
+        selected_step=int(at[-1]) if len(at) else 0,
+        diverged_at=diverged_at,
+        seconds_per_step=0.012,
+        detection=areas[-1] if areas else None,
+        recorded=history(
+            losses=weights,
+            weights=weights,
+            evaluated_at=at,
+            validation=curve,
+            test=curve,
+            detection=np.array(areas or np.full(len(at), np.nan), np.float32),
+        ),
+        samples=samples,
     )
 
 
-def report(tmp_path: Any, study: Study, runs: list[Run]) -> Page:
-    write_report(study, runs, tmp_path / "report.html")
-    return Page(tmp_path / "report.html")
+def report(
+    tmp_path: Any,
+    study: Study,
+    runs: list[Run],
+    corrupted: Any = None,
+    expected: dict[str, int] | None = None,
+) -> Page:
+    path = tmp_path / "report.html"
+    write_report(study, runs, summarise(study, runs, expected or {}), corrupted, path)
+    return Page(path)
 
 
 TASKS = ["a", "b", "c"]
@@ -177,8 +200,8 @@ def test_no_column_without_what_it_compares_with(tmp_path):
 def test_the_main_task(tmp_path):
     runs = [run(method, seed, TASKS) for method in ("constant", "slaw") for seed in range(2)]
     for each in runs:
-        each.metrics["AUC"]["b"] += 0.2 * (each.method == "slaw")
-        del each.metrics["loss"]["b"]
+        each.facts.metrics["AUC"]["b"] += 0.2 * (each.facts.method == "slaw")
+        del each.facts.metrics["loss"]["b"]
     page = report(tmp_path, replace(study(TASKS), main="b"), runs)
     assert "The main task is b: its AUC decides" in page.text
     assert "slaw has the best AUC of b" in page.text
@@ -188,6 +211,73 @@ def test_the_main_task(tmp_path):
     assert "Test AUC of b over steps" in page.text
     assert any("AUC of b, test part" in script for script in page.scripts)
     assert "main task" not in report(tmp_path, study(TASKS), runs).text
+
+
+def test_results_come_before_what_was_trained(plain):
+    headings = re.findall(r"<h2>(.*?)</h2>", plain.source)
+    assert headings[:2] == ["Results", "What was trained"]
+
+
+def test_options_read_well(tmp_path):
+    digest = "0123456789abcdef" * 4
+    options = {"targets": ["128", "64"], "data": f"sha256:{digest}", "code": f"sha256:{digest}"}
+    chosen = replace(study(TASKS, **options), files={"data": "/home/someone/prices & more.csv"})
+    page = report(tmp_path, chosen, [run("slaw", 0, TASKS)])
+    assert "<dt>targets</dt><dd>128, 64</dd>" in page.source
+    assert "<dt>data</dt><dd>prices &amp; more.csv (sha256:0123456789ab)</dd>" in page.source
+    assert "<dt>code</dt><dd>sha256:0123456789ab</dd>" in page.source
+    assert digest not in page.source
+    assert "someone" not in page.source
+
+
+def test_what_scrolls_can_be_reached_by_keyboard(weighed):
+    boxes = re.findall(r'<div class="box[^>]*>', weighed[1].source)
+    assert len(boxes) == 3
+    for box in boxes:
+        assert re.search(r'tabindex="0" role="region" aria-label="[^"]+"', box)
+    assert "main" in weighed[1].tags
+
+
+def test_a_study_that_is_not_finished(tmp_path):
+    runs = [run("constant", 0, TASKS), run("slaw", 0, TASKS, score=0.7)]
+    expected = {"constant": 1, "slaw": 2, "dwa": 2}
+    page = report(tmp_path, study(TASKS), runs, expected=expected)
+    assert "The study is not finished" in page.text
+    assert "nothing is marked as best" in page.text
+    assert page.bold == []
+    assert page.row("slaw")[-1] == "1 of 2 seeds"
+    assert page.row("dwa")[1:3] == ["–", "–"]
+    assert page.row("dwa")[-1] == "0 of 2 seeds"
+    assert page.row("task") == ["task", "slaw", "constant"]
+    assert "No run has finished yet." in report(tmp_path, study(TASKS), [], None, expected).text
+
+
+def luminance(colour):
+    """Relative luminance as the Web Content Accessibility Guidelines define it."""
+    parts = np.array([int(part) for part in re.findall(r"\d+", colour)]) / 255
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return linear @ [0.2126, 0.7152, 0.0722]
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 7, 12, 20])
+def test_lines_of_tasks_are_seen_on_light_and_dark_pages(number):
+    colours = charts.task_colours([str(task) for task in range(number)])
+    assert len(set(colours.values())) == number
+    white, dark = 1, luminance(str((0x16, 0x19, 0x1D)))
+    for colour in colours.values():
+        assert (white + 0.05) / (luminance(colour) + 0.05) >= 3
+        assert (luminance(colour) + 0.05) / (dark + 0.05) >= 3
+
+
+def test_results_for_a_notebook_are_the_page_s(tmp_path):
+    runs = [run(name, seed, TASKS) for name in ("constant", NASTY) for seed in range(2)]
+    summary = summarise(study(TASKS), runs, {})
+    (tmp_path / "part.html").write_text(results_html(summary), encoding="utf-8")
+    part, page = Page(tmp_path / "part.html"), report(tmp_path, study(TASKS), runs)
+    assert part.rows == page.rows[: len(part.rows)]
+    assert part.bold == page.bold[: len(part.bold)]
+    assert part.text.strip().startswith(f"constant and {NASTY} tie for the best AUC")
+    assert "script" not in part.tags
 
 
 def test_names_are_only_ever_text(tmp_path):
@@ -239,15 +329,16 @@ def test_diverged_runs_show(tmp_path):
 def test_undefined_tasks_are_a_dash(tmp_path):
     runs = [run("constant", 0, TASKS), run("slaw", 0, TASKS)]
     for each in runs:
-        each.metrics["AUC"]["b"] = math.nan
+        each.facts.metrics["AUC"]["b"] = math.nan
     page = report(tmp_path, study(TASKS), runs)
     assert page.row("b") == ["b", "–", "–"]
     assert "it is undefined there" in page.text
 
 
 def test_one_seed(tmp_path):
-    page = report(tmp_path, study(TASKS), [run("constant", 0, TASKS), run("slaw", 0, TASKS)])
-    assert page.row("slaw")[1] == "0.5000"
+    runs = [run("constant", 0, TASKS), run("slaw", 0, TASKS, score=0.4)]
+    page = report(tmp_path, study(TASKS), runs)
+    assert page.row("slaw")[1] == "0.4000"
     assert "With fewer than two seeds" in page.text
 
 
@@ -266,24 +357,27 @@ CORRUPTED = np.random.default_rng(0).random((SIZE, 3)) < [0.3, 0, 0.5]
 PICTURES = np.random.default_rng(1).integers(0, 256, (48, 6, 5, 3), dtype=np.uint8)
 
 
-def weighing(method, seed, tasks=TASKS, corrupted=CORRUPTED, pictures=PICTURES, **options):
+def weighing(
+    method, seed, tasks=TASKS, corrupted=CORRUPTED, pictures=PICTURES, unseen=(), **options
+):
     """A run of a weighting of samples, by which wrong labels weigh less."""
-    plain = run(method, seed, tasks, **options)
     generator = np.random.default_rng(10 + seed)
-    size = len(plain.history.evaluated_at), SIZE, len(tasks)
+    size = options.get("steps", 900) // 100, SIZE, len(tasks)
     weights = generator.gamma(2, 1, size) - (0.8 * corrupted if corrupted is not None else 0)
+    weights[:, unseen, 1] = np.nan
     samples = Samples(
         weights=weights.astype(np.float32),
+        mean_weights=weights.mean(0).astype(np.float32),
         alignments=weights[-1].astype(np.float32),
         shown=generator.permutation(SIZE)[:48],
         pictures=pictures,
     )
-    return replace(plain, samples=samples, corrupted=corrupted)
+    areas = [area(each) for each in weights] if corrupted is not None else None
+    return run(method, seed, tasks, samples=samples, areas=areas, **options)
 
 
-def area(run):
-    """At the end, over the tasks with wrong labels."""
-    weights = run.samples.weights[-1]
+def area(weights):
+    """Over the tasks with wrong labels."""
     return np.mean([roc_auc_score(~CORRUPTED[:, task], weights[:, task]) for task in (0, 2)])
 
 
@@ -291,7 +385,8 @@ def area(run):
 def weighed(tmp_path_factory):
     runs = [run("constant", seed, TASKS) for seed in range(3)]
     runs += [weighing(method, seed) for method in ("slgate", "slgrad") for seed in (2, 0, 1)]
-    return runs, report(tmp_path_factory.mktemp("weighed"), replace(study(TASKS), main="a"), runs)
+    chosen = replace(study(TASKS), main="a")
+    return runs, report(tmp_path_factory.mktemp("weighed"), chosen, runs, CORRUPTED)
 
 
 def test_no_samples_without_a_weighting_of_samples(plain, weighed):
@@ -302,7 +397,7 @@ def test_no_samples_without_a_weighting_of_samples(plain, weighed):
 
 def test_how_well_wrong_labels_are_told(weighed):
     runs, page = weighed
-    areas = [area(each) for each in runs[3:6]]
+    areas = [area(each.samples().weights[-1]) for each in runs[3:6]]
     half_width = 4.302653 * np.std(areas, ddof=1) / math.sqrt(3)
     row = [each for each in page.rows if each[0] == "slgate"][1]
     mean, _, found = row[1].partition(" ± ")
@@ -314,12 +409,12 @@ def test_how_well_wrong_labels_are_told(weighed):
 
 def test_a_diverged_run_tells_nothing(tmp_path):
     runs = [weighing("slgate", 0), weighing("slgate", 1, diverged_at=450)]
-    page = report(tmp_path, study(TASKS), runs)
+    page = report(tmp_path, study(TASKS), runs, CORRUPTED)
     assert [each for each in page.rows if each[0] == "slgate"][1][1] == "diverged"
 
-    early = weighing("slgate", 0, steps=100, diverged_at=1)
-    early.samples.weights[:] = np.nan
-    page = report(tmp_path, study(TASKS), [early])
+    known = {"samples": runs[0].samples(), "areas": [math.nan]}
+    early = run("slgate", 0, TASKS, steps=100, diverged_at=1, **known)
+    page = report(tmp_path, study(TASKS), [early], CORRUPTED)
     assert [each for each in page.rows if each[0] == "slgate"][1][1] == "diverged"
 
 
@@ -327,13 +422,7 @@ def test_the_area_under_the_roc_curve_over_steps(weighed):
     runs = weighed[0][3:6]
     figure = charts.detection({"slgate": runs}, {"slgate": "#000"})
     line = next(trace for trace in figure.data if trace.mode == "lines+markers")
-    areas = [
-        [
-            np.mean([roc_auc_score(~CORRUPTED[:, task], weights[:, task]) for task in (0, 2)])
-            for weights in each.samples.weights
-        ]
-        for each in runs
-    ]
+    areas = [[area(weights) for weights in each.samples().weights] for each in runs]
     assert list(line.x) == list(range(100, 901, 100))
     assert line.y == pytest.approx(np.mean(areas, axis=0))
     band = next(trace for trace in figure.data if trace.mode == "none")
@@ -342,14 +431,14 @@ def test_the_area_under_the_roc_curve_over_steps(weighed):
 
 def test_clean_labels_and_wrong_ones_have_a_histogram_each(weighed, monkeypatch):
     runs = weighed[0][3:6]
-    weights = np.mean([each.samples.weights.mean(0) for each in runs], axis=0)
-    kinds = charts.label_weights(study(TASKS), runs)
+    weights = np.mean([each.samples().weights.mean(0) for each in runs], axis=0)
+    kinds = charts.label_weights(study(TASKS), runs, CORRUPTED)
     clean = np.concatenate([weights[~CORRUPTED[:, task], task] for task in (0, 2)])
     assert sorted(kinds["clean labels"]) == pytest.approx(sorted(clean), rel=1e-5)
     assert sorted(kinds["wrong labels"]) == pytest.approx(sorted(weights[CORRUPTED]), rel=1e-5)
 
     monkeypatch.setattr(charts, "to_html", lambda figure, name: figure)
-    ((name, note, figure),) = charts.histograms(study(TASKS), {"slgate": runs})
+    ((name, note, figure),) = charts.histograms(study(TASKS), {"slgate": runs}, CORRUPTED)
     assert (name, note) == ("slgate", "")
     for bars, values in zip(figure.data, kinds.values(), strict=True):
         width = bars.x[1] - bars.x[0]
@@ -360,14 +449,16 @@ def test_clean_labels_and_wrong_ones_have_a_histogram_each(weighed, monkeypatch)
 
 
 def test_without_known_wrong_labels(tmp_path):
-    runs = [weighing("slgate", seed, corrupted=None) for seed in range(2)]
-    runs[0].samples.weights[:, :7, 1] = runs[1].samples.weights[:, :7, 1] = np.nan
+    runs = [
+        weighing("slgate", seed, corrupted=None, unseen=unseen)
+        for seed, unseen in enumerate([range(9), range(2, 11)])
+    ]
     chosen = replace(study(TASKS), main="b")
     page = report(tmp_path, chosen, runs)
     assert "Which training labels are wrong" not in page.text
     assert "known to be wrong" not in page.text
     assert page.source.count("<figure><img") == 48
-    kinds = charts.label_weights(chosen, runs)
+    kinds = charts.label_weights(chosen, runs, None)
     assert {kind: len(values) for kind, values in kinds.items()} == {
         "main task": SIZE - 7,
         "other tasks": 2 * SIZE,
@@ -382,8 +473,8 @@ def pixels(source):
 
 def test_pictures_are_those_of_the_first_seed_with_their_places(weighed):
     runs, page = weighed
-    (first,) = (each for each in runs if each.method == "slgate" and each.seed == 0)
-    shown = first.samples.shown
+    (first,) = (each for each in runs if each.facts.method == "slgate" and each.facts.seed == 0)
+    shown = first.samples().shown
     assert len(page.links) == 2 * 48
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", page.source)[:48]
     order = [*range(24), *range(47, 23, -1)]
@@ -411,7 +502,7 @@ def test_no_pictures(tmp_path):
 
 def test_names_of_wrong_labels_are_only_ever_text(tmp_path):
     tasks = [NASTY, '" onmouseover="alert(1)', "<b>x</b>"]
-    page = report(tmp_path, study(tasks), [weighing("<i>", 0, tasks=tasks)])
+    page = report(tmp_path, study(tasks), [weighing("<i>", 0, tasks=tasks)], CORRUPTED)
     assert NASTY not in page.source
     assert "onmouseover" not in page.attributes
     assert "title" in page.attributes

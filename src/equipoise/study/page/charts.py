@@ -13,8 +13,8 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.colors import qualitative, sample_colorscale
 
-from equipoise.study.detection import separation
-from equipoise.study.folder import Run, Study, named
+from equipoise.study.folder import Study
+from equipoise.study.runs import Run, named
 from equipoise.study.statistics import IDEAL, REFERENCE, Summary, format_number
 
 Runs = Sequence[Run]
@@ -29,6 +29,8 @@ BARS, SHOWN_WEIGHTS = 40, 0.995
 KINDS_OF_LABELS = ("#4c78a8", "#e45756")
 """Colours of clean and wrong labels, or of the main task's and the others."""
 COLOURS = [*qualitative.T10[:9], *qualitative.Set2]
+TASK_SCALE = ["#4a7be0", "#12909a", "#3c9440", "#948a1c", "#d0701c", "#d9505c", "#b05cc8"]
+"""Can be told from white and from black all along."""
 
 
 def curves(study: Study, by_method: Mapping[str, Runs], colours: Mapping[str, str]) -> go.Figure:
@@ -37,7 +39,7 @@ def curves(study: Study, by_method: Mapping[str, Runs], colours: Mapping[str, st
     figure = _figure("steps", f"{deciding}, test part", height=440)
     for method, runs in by_method.items():
         evaluations = pd.DataFrame(
-            {run.seed: pd.Series(run.history.test, run.history.evaluated_at) for run in runs}
+            {run.facts.seed: pd.Series(run.history.test, run.history.evaluated_at) for run in runs}
         )
         figure.add_traces(_mean_and_band(evaluations, method, runs, colours[method]))
     return figure.update_layout(hovermode="x unified", showlegend=True)
@@ -48,17 +50,14 @@ def detection(by_method: Mapping[str, Runs], colours: Mapping[str, str]) -> go.F
     figure = _figure("steps", "area under the ROC curve", height=340)
     for method, runs in by_method.items():
         areas = pd.DataFrame(
-            {run.seed: pd.Series(_areas(run), run.history.evaluated_at) for run in runs}
+            {
+                run.facts.seed: pd.Series(run.history.detection, run.history.evaluated_at)
+                for run in runs
+            }
         )
         figure.add_traces(_mean_and_band(areas, method, runs, colours[method]))
     figure.add_hline(0.5, line={"color": "#808790", "dash": "dot", "width": 1})
     return figure.update_layout(hovermode="x unified", showlegend=True)
-
-
-def _areas(run: Run) -> list[float]:
-    assert run.samples is not None
-    assert run.corrupted is not None
-    return [separation(weights, run.corrupted) for weights in run.samples.weights]
 
 
 def _mean_and_band(values: pd.DataFrame, method: str, runs: Runs, colour: str) -> list[go.Scatter]:
@@ -80,11 +79,13 @@ def _mean_and_band(values: pd.DataFrame, method: str, runs: Runs, colour: str) -
     return [_band(steps, sound.min(axis=1), sound.max(axis=1), colour, **group), line]
 
 
-def histograms(study: Study, by_method: Mapping[str, Runs]) -> list[tuple[str, str, Markup]]:
+def histograms(
+    study: Study, by_method: Mapping[str, Runs], corrupted: npt.NDArray[np.bool_] | None
+) -> list[tuple[str, str, Markup]]:
     """For each method its name, what happened to it, and the weights of labels of two kinds."""
     charts = []
     for index, (method, runs) in enumerate(by_method.items()):
-        kinds = label_weights(study, runs)
+        kinds = label_weights(study, runs, corrupted)
         known = np.concatenate([*kinds.values()])
         end = np.quantile(known, SHOWN_WEIGHTS) if len(known) else 0
         edges = np.linspace(0, end if end > 0 else 1, BARS + 1)
@@ -104,16 +105,20 @@ def histograms(study: Study, by_method: Mapping[str, Runs]) -> list[tuple[str, s
     return charts
 
 
-def label_weights(study: Study, runs: Runs) -> dict[str, Values]:
+def label_weights(
+    study: Study, runs: Runs, corrupted: npt.NDArray[np.bool_] | None
+) -> dict[str, Values]:
     """Mean weights over steps and seeds, of clean and of wrong labels of the tasks that have any.
 
     Where no label is known to be wrong, those of the main task's labels and of the others.
     """
-    weights = np.concatenate([run.samples.weights for run in runs if run.samples is not None])
-    seen = np.isfinite(weights)
-    counts = seen.sum(0)
-    means = np.where(seen, weights, 0).sum(0) / np.where(counts, counts, np.nan)
-    corrupted = runs[0].corrupted
+    sums, counts = np.zeros(1), np.zeros(1)
+    for run in runs:
+        weights = run.samples_part("mean_weights")
+        seen = np.isfinite(weights)
+        sums = sums + np.where(seen, weights, 0)
+        counts = counts + seen
+    means = sums / np.where(counts, counts, np.nan)
     if corrupted is not None:
         tasks = corrupted.any(0)
         masks = {"clean labels": ~corrupted & tasks, "wrong labels": corrupted}
@@ -198,7 +203,7 @@ def _band(steps: Values, low: Values, high: Values, colour: str, **options: Any)
 
 def times(summary: Summary, colours: Mapping[str, str]) -> go.Figure:
     """The time of a step of each method."""
-    rows = summary.methods[::-1]
+    rows = [row for row in summary.methods[::-1] if row.seeds]
     figure = _figure("milliseconds per step", "", height=110 + 30 * len(rows))
     places = list(range(len(rows)))  # two long names may be cut to the same text
     figure.add_bar(
@@ -253,7 +258,7 @@ def to_html(figure: go.Figure, name: str) -> Markup:
 
 
 def _with_divergence(name: str, runs: Runs) -> str:
-    steps = [run.diverged_at for run in runs if run.diverged_at is not None]
+    steps = [run.facts.diverged_at for run in runs if run.facts.diverged_at is not None]
     if not steps:
         return name
     return f"{name} ({len(steps)} of {len(runs)} diverged, first at step {min(steps)})".strip()
@@ -274,6 +279,5 @@ def method_colours(methods: Iterable[str]) -> dict[str, str]:
 
 def task_colours(tasks: Sequence[str]) -> dict[str, str]:
     """Along a scale, in the order of the tasks."""
-    return dict(
-        zip(tasks, sample_colorscale("Turbo", np.linspace(0.1, 0.92, len(tasks))), strict=True)
-    )
+    places = np.linspace(0, 1, len(tasks))
+    return dict(zip(tasks, sample_colorscale(TASK_SCALE, places), strict=True))

@@ -9,76 +9,95 @@ from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 from plotly.offline import get_plotlyjs
 
-from equipoise.study.folder import Run, Study, write_text
+from equipoise.study.folder import Study, write_text
 from equipoise.study.page import charts
 from equipoise.study.page.tables import ARROWS, detection_table, results_table, tasks_table
+from equipoise.study.page.templates import template
+from equipoise.study.runs import Run
 from equipoise.study.samples import SHOWN
-from equipoise.study.statistics import IDEAL, REFERENCE, SINGLE, Summary, summarise, verdict
+from equipoise.study.statistics import IDEAL, REFERENCE, SINGLE, Summary, verdict
 
 LARGEST = 96
 """Height and width in pixels beyond which a picture is made smaller."""
+_HASH = "sha256:"
 
 
-def write_report(study: Study, runs: Sequence[Run], path: Path) -> None:
+def write_report(
+    study: Study,
+    runs: Sequence[Run],
+    summary: Summary,
+    corrupted: NDArray[np.bool_] | None,
+    path: Path,
+) -> None:
     """Write the page of a study, whole or not at all.
 
     Args:
         study: what the runs have in common.
         runs: finished runs of it; methods may lack seeds, and single-task runs may be there or not.
+        summary: what they say.
+        corrupted: which training labels are known to be wrong, ``(samples, tasks)``, if any are.
         path: the HTML file.
     """
-    summary = summarise(study, runs)
     by_method = {
-        row.method: [run for run in runs if run.method == row.method] for row in summary.methods
+        row.method: [run for run in runs if run.facts.method == row.method]
+        for row in summary.methods
+        if row.seeds
     }
-    colours = charts.method_colours(by_method)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("equipoise.study.page", ""),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("report.html.jinja").render(
+    alone = [run for run in runs if run.facts.method == SINGLE]
+    colours = charts.method_colours(row.method for row in summary.methods)
+    page = template("report.html.jinja").render(
         study=study,
         summary=summary,
         verdict=verdict(summary),
         arrow=ARROWS[study.goals[study.objective]],
-        configuration=_configuration(study, summary, runs),
-        single_diverged=sum(run.method == SINGLE and run.diverged_at is not None for run in runs),
+        configuration=_configuration(study, by_method, runs),
+        single_diverged=sum(run.facts.diverged_at is not None for run in alone),
         reference=REFERENCE,
         paired=REFERENCE in by_method,
-        single=any(run.method == SINGLE for run in runs),
+        single=bool(alone),
+        trained=bool(by_method),
         ideal=IDEAL in by_method,
         results=results_table(summary),
-        tasks=tasks_table(study, runs, [row.method for row in summary.methods]),
+        tasks=tasks_table(study, runs, summary),
         colours=colours,
         curves=charts.to_html(charts.curves(study, by_method, colours), "curves"),
         task_colours=charts.task_colours(study.tasks) if len(study.tasks) <= charts.LINES else {},
         weights=charts.weights(study.tasks, by_method, colours),
-        samples=_samples(study, summary, by_method, colours),
+        samples=_samples(study, summary, by_method, corrupted, colours),
         times=charts.to_html(charts.times(summary, colours), "times"),
         plotly=Markup(get_plotlyjs()),
     )
     write_text(path, page)
 
 
-def _configuration(study: Study, summary: Summary, runs: Sequence[Run]) -> dict[str, Any]:
-    seeds = sorted({run.seed for run in runs})
+def _configuration(
+    study: Study, by_method: Mapping[str, Sequence[Run]], runs: Sequence[Run]
+) -> dict[str, str]:
+    seeds = sorted({run.facts.seed for run in runs})
+    options = {name: _shown(value) for name, value in study.options.items()}
+    for name in options.keys() & study.files.keys():
+        options[name] = f"{Path(study.files[name]).name} ({options[name]})"
     return {
-        "methods": len(summary.methods),
-        "seeds": f"{len(seeds)} ({', '.join(map(str, seeds))})" if seeds else 0,
-        "tasks": len(study.tasks),
-        **study.options,
-        **study.recipe,
+        "methods": str(len(by_method)),
+        "seeds": f"{len(seeds)} ({', '.join(map(str, seeds))})" if seeds else "0",
+        "tasks": str(len(study.tasks)),
+        **options,
+        **{name: _shown(value) for name, value in study.recipe.items()},
     }
+
+
+def _shown(value: object) -> str:
+    """An option as a reader would write it."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_shown, value))
+    text = str(value)
+    return text[: len(_HASH) + 12] if text.startswith(_HASH) else text
 
 
 class Picture(NamedTuple):
@@ -96,13 +115,14 @@ def _samples(
     study: Study,
     summary: Summary,
     by_method: Mapping[str, Sequence[Run]],
+    corrupted: NDArray[np.bool_] | None,
     colours: Mapping[str, str],
 ) -> dict[str, Any] | None:
     """What became of the training samples, if any method weighs samples."""
     runs = {
         method: own
         for method, every in by_method.items()
-        if (own := [run for run in every if run.samples is not None])
+        if (own := [run for run in every if run.weighs_samples])
     }
     if not runs:
         return None
@@ -110,27 +130,32 @@ def _samples(
     return {
         "table": detection_table(summary) if known else None,
         "curves": charts.to_html(charts.detection(runs, colours), "detection") if known else None,
-        "histograms": charts.histograms(study, runs),
+        "histograms": charts.histograms(study, runs, corrupted),
         "sheets": {
             method: sheets
             for method, own in runs.items()
-            if (sheets := _contact_sheets(study, min(own, key=lambda run: run.seed)))
+            if (sheets := _contact_sheets(study, min(own, key=_seed), corrupted))
         },
     }
 
 
-def _contact_sheets(study: Study, run: Run) -> dict[str, list[Picture]]:
+def _seed(run: Run) -> int:
+    return run.facts.seed
+
+
+def _contact_sheets(
+    study: Study, run: Run, corrupted: NDArray[np.bool_] | None
+) -> dict[str, list[Picture]]:
     """The samples with the largest and the smallest weights of a run, as far as they are kept."""
-    assert run.samples is not None
     pictures = [
         Picture(
             sample=int(sample),
             source=_data_uri(picture),
-            wrong=""
-            if run.corrupted is None
-            else ", ".join(compress(study.tasks, run.corrupted[sample])),
+            wrong="" if corrupted is None else ", ".join(compress(study.tasks, corrupted[sample])),
         )
-        for sample, picture in zip(run.samples.shown, run.samples.pictures, strict=False)
+        for sample, picture in zip(
+            run.samples_part("shown"), run.samples_part("pictures"), strict=False
+        )
     ]
     sheets = {"largest": pictures[:SHOWN], "smallest": pictures[SHOWN:][::-1]}
     return {name: sheet for name, sheet in sheets.items() if sheet}
@@ -141,5 +166,5 @@ def _data_uri(picture: NDArray[np.uint8]) -> str:
     image = Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
     image.thumbnail((LARGEST, LARGEST))
     file = io.BytesIO()
-    image.save(file, "PNG", optimize=True)
+    image.save(file, "PNG")
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -6,7 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
-from equipoise.study.folder import Run, Study, metrics_table, named
+from equipoise.study.folder import Study
+from equipoise.study.page.templates import template
+from equipoise.study.runs import Run, metrics_table, named
 from equipoise.study.statistics import (
     IDEAL,
     REFERENCE,
@@ -16,6 +18,8 @@ from equipoise.study.statistics import (
     Summary,
     format_number,
     objective_by_task,
+    tied,
+    verdict,
 )
 
 ARROWS = {"min": "\N{NO-BREAK SPACE}↓", "max": "\N{NO-BREAK SPACE}↑"}
@@ -34,23 +38,20 @@ Grid: TypeAlias = tuple[list[str], list[tuple[str, list[Cell]]]]
 
 
 def results_table(summary: Summary) -> Grid:
-    """Headings, and a row of cells for each method."""
+    """Headings, and a row of cells for each method; nothing is best while runs are missing."""
     rows = summary.methods
-    names = [row.method for row in rows]
     columns: dict[str, list[Cell]] = {}
     for metric, goal in summary.goals.items():
-        means = [row.metrics[metric].mean for row in rows]
+        values = [row.metrics[metric] for row in rows]
         columns[f"{named(metric, summary.tasks[metric])}{ARROWS[goal]}"] = [
-            Cell(
-                "diverged" if row.diverged and math.isnan(mean) else str(row.metrics[metric]), best
-            )
-            for row, mean, best in zip(rows, means, _best(names, means, goal), strict=True)
+            Cell("diverged" if row.diverged and math.isnan(value.mean) else str(value), best)
+            for row, value, best in zip(rows, values, _best(summary, values, goal), strict=True)
         ]
+    names = [row.method for row in rows]
     ranks = [row.mean_rank for row in rows]
-    columns[f"mean rank{ARROWS['min']}"] = [
-        Cell("–" if math.isnan(rank) else f"{rank:.2f}", best)
-        for rank, best in zip(ranks, _best(names, ranks, "min"), strict=True)
-    ]
+    places = ["–" if math.isnan(rank) else f"{rank:.2f}" for rank in ranks]
+    first = _best_of(names, ranks, places, "min", summary.finished)
+    columns[f"mean rank{ARROWS['min']}"] = list(map(Cell, places, first))
     if REFERENCE in names:
         columns[f"over {REFERENCE}"] = [Cell(_difference(row)) for row in rows]
         columns["p"] = [Cell(_p_value(row.p_value)) for row in rows]
@@ -58,32 +59,47 @@ def results_table(summary: Summary) -> Grid:
     if gains:
         columns[f"Δm, %{ARROWS['max']}"] = [
             Cell(_signed(gain), best)
-            for gain, best in zip(
-                gains, _best(names, [gain.mean for gain in gains], "max"), strict=True
-            )
+            for gain, best in zip(gains, _best(summary, gains, "max"), strict=True)
         ]
     columns["ms per step"] = [Cell(format_number(1000 * row.seconds_per_step)) for row in rows]
     columns[DIVERGED] = [Cell(f"{row.diverged} of {row.seeds}") for row in rows]
+    if not summary.finished:
+        columns["finished"] = [Cell(_seeds(summary, row)) for row in rows]
     return list(columns), [
         (name, list(cells)) for name, *cells in zip(names, *columns.values(), strict=True)
     ]
 
 
+def results_html(summary: Summary) -> str:
+    """The verdict and the table of results, as a part of a page; for notebooks."""
+    return template("results.html.jinja").render(
+        verdict=verdict(summary), table=results_table(summary)
+    )
+
+
 def detection_table(summary: Summary) -> Grid:
     """How well the weights of each method that weighs samples tell clean labels from wrong ones."""
-    found = [(row, row.detection) for row in summary.methods if row.detection is not None]
-    best = _best([row.method for row, _ in found], [area.mean for _, area in found], "max")
+    undefined = Interval(math.nan, math.nan)
+    areas = [row.detection or undefined for row in summary.methods]
     rows = [
-        (row.method, [Cell("diverged" if row.diverged else str(area), mark)])
-        for (row, area), mark in zip(found, best, strict=True)
+        (row.method, [Cell("diverged" if row.diverged else str(area), best)])
+        for row, area, best in zip(
+            summary.methods, areas, _best(summary, areas, "max"), strict=True
+        )
+        if row.detection is not None
     ]
     return [f"area under the ROC curve{ARROWS['max']}"], rows
+
+
+def _seeds(summary: Summary, row: MethodSummary) -> str:
+    there, asked = summary.unfinished.get(row.method, (row.seeds, row.seeds))
+    return f"{there} of {asked} seeds"
 
 
 def _difference(row: MethodSummary) -> str:
     if row.method == REFERENCE:
         return "reference"
-    return _signed(Interval(row.difference, row.difference_half_width))
+    return _signed(row.lead)
 
 
 def _signed(interval: Interval) -> str:
@@ -96,38 +112,46 @@ def _p_value(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def tasks_table(study: Study, runs: Sequence[Run], methods: Sequence[str]) -> Grid:
+def tasks_table(study: Study, runs: Sequence[Run], summary: Summary) -> Grid:
     """The objective of each task: headings, and a row of cells for each task."""
     table = objective_by_task(metrics_table(runs), study)
     means = {
         key: values.mean(skipna=False) for key, values in table.groupby(["task", "method"])["value"]
     }
-    diverged = {(run.method, run.task) for run in runs if run.diverged_at is not None}
-    names = [*methods, *([SINGLE] if any(run.method == SINGLE for run in runs) else [])]
+    facts = [run.facts for run in runs]
+    diverged = {(each.method, each.task) for each in facts if each.diverged_at is not None}
+    methods = [row.method for row in summary.methods if row.seeds]
+    names = [*methods, *([SINGLE] if any(each.method == SINGLE for each in facts) else [])]
 
     def row(task: str) -> list[Cell]:
         values = [means.get((task, name), math.nan) for name in names]
+        texts = [format_number(value) for value in values]
         failed = [not diverged.isdisjoint({(name, None), (name, task)}) for name in names]
-        best = _best(names, values, study.goals[study.objective])
+        goal = study.goals[study.objective]
+        best = _best_of(names, values, texts, goal, summary.finished)
         return [
-            Cell("diverged" if math.isnan(value) and fail else format_number(value), mark)
-            for value, fail, mark in zip(values, failed, best, strict=True)
+            Cell("diverged" if math.isnan(value) and fail else text, mark)
+            for value, text, fail, mark in zip(values, texts, failed, best, strict=True)
         ]
 
     return names, [(task, row(task)) for task in study.tasks]
 
 
-def _best(names: Sequence[str], values: Sequence[float], goal: str) -> list[bool]:
-    """Which of the methods that one can choose is best."""
-    sound = [
-        value
-        for name, value in zip(names, values, strict=True)
-        if name not in (IDEAL, SINGLE) and not math.isnan(value)
-    ]
-    if not sound:
+def _best(summary: Summary, values: Sequence[Interval], goal: str) -> list[bool]:
+    """Which of a value a method are best."""
+    names = [row.method for row in summary.methods]
+    means, texts = [each.mean for each in values], [each.mean_text for each in values]
+    return _best_of(names, means, texts, goal, summary.finished)
+
+
+def _best_of(
+    names: Sequence[str], means: Sequence[float], texts: Sequence[str], goal: str, finished: bool
+) -> list[bool]:
+    """Which of the methods that one can choose are best, if all runs are there."""
+    if not finished:
         return [False] * len(names)
-    best = min(sound) if goal == "min" else max(sound)
-    return [
-        name not in (IDEAL, SINGLE) and value == best
-        for name, value in zip(names, values, strict=True)
+    chosen = [
+        math.nan if name in (IDEAL, SINGLE) else mean
+        for name, mean in zip(names, means, strict=True)
     ]
+    return tied(chosen, texts, goal)
