@@ -163,10 +163,9 @@ def test_processes_that_train_a_run_together_are_as_one_with_the_whole_batch(tmp
 
 def command(out, *more):
     code = "from equipoise_command import main; main()"
+    options = [*f"--methods {METHODS} --seeds 2 --steps 400 --checkpoint 0".split(), *more]
     return subprocess.Popen(
-        [sys.executable, "-c", code, "compare", "study.toy:noisy", "--methods", METHODS, *more]
-        + ["--seeds", "2", "--steps", "400", "--checkpoint", "0", "--out"]
-        + [str(out)],
+        [sys.executable, "-c", code, "compare", "study.toy:noisy", *options, "--out", str(out)],
         env={**os.environ, "PYTHONPATH": str(ROOT / "tests")},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -174,29 +173,59 @@ def command(out, *more):
     )
 
 
-def csv_of(out):
-    return sorted((out / "results.csv").read_text().splitlines())
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A study that was left alone."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    process = command(out)
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    return out
 
 
 @pytest.mark.parametrize("more", [(), ("--jobs", "2")], ids=["alone", "jobs"])
-def test_a_study_that_is_killed_again_and_again_ends_as_if_left_alone(tmp_path, more):
-    whole = command(tmp_path / "whole")
-    output, _ = whole.communicate(timeout=240)
-    assert whole.returncode == 0, output
+def test_a_study_that_is_killed_again_and_again_ends_as_if_left_alone(tmp_path, whole, more):
     draw = random.Random(0)
     for _ in range(3):
-        process = command(tmp_path / "killed", *more)
+        process = command(tmp_path, *more)
         time.sleep(draw.uniform(4, 9))
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-    process = command(tmp_path / "killed", *more)
+    process = command(tmp_path, *more)
     output, _ = process.communicate(timeout=240)
     assert process.returncode == 0, output
-    assert csv_of(tmp_path / "killed") == csv_of(tmp_path / "whole")
+    assert (tmp_path / "results.csv").read_bytes() == (whole / "results.csv").read_bytes()
     one, other = (
-        {run.name: run for run in read_runs(out, read_study(out))[0]}
-        for out in (tmp_path / "whole", tmp_path / "killed")
+        {run.name: run for run in read_runs(out, read_study(out))[0]} for out in (tmp_path, whole)
     )
     assert_same(one, other)
-    assert not list((tmp_path / "killed").rglob("*.unfinished"))
-    assert not list((tmp_path / "killed").glob("set-aside"))
+    assert not list(tmp_path.rglob("*.unfinished"))
+    assert not list(tmp_path.glob("set-aside"))
+
+
+def test_ray_makes_the_same_runs_though_a_worker_is_killed(tmp_path):
+    ray = pytest.importorskip("ray", reason="Ray has no wheel for this Python")
+    alone, _ = studied(tmp_path / "alone", toy.noisy(), steps=300)
+    killed = []
+
+    def kill():
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and not killed:
+            time.sleep(0.2)
+            for each in psutil.Process().children(recursive=True):
+                if each.name().startswith("ray::_on_ray") and each.cpu_times().user > 3:
+                    each.kill()
+                    killed.append(each.pid)
+                    break
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        runs, failures = studied(tmp_path / "ray", toy.noisy(), steps=300, on="ray")
+    finally:
+        ray.shutdown()
+    killer.join()
+    assert killed
+    assert failures == {}
+    assert_same(runs, alone)
