@@ -21,9 +21,10 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS)
-def test_snippets_run(snippet, capsys):
+def test_snippets_run(snippet, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
     exec(compile(snippet, "README.md", "exec"), {"__name__": "snippet"})
-    assert re.search("depth|price", capsys.readouterr().out)
+    assert re.search("depth|price|seeds", capsys.readouterr().out)
 
 
 def test_there_are_snippets_and_commands():
@@ -56,6 +57,15 @@ def test_noisy_labels_fade_out(capsys):
     assert gated < uniform / 5
     right, wrong = map(int, re.findall(r"(\d+)% of the", said))
     assert right > 2 * wrong
+
+
+def test_a_data_frame_is_compared(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(ROOT / "examples" / "compare_frame.py"), run_name="__main__")
+    said = capsys.readouterr().out
+    assert "over constant" in said
+    assert "sold probability of True" in said
+    assert (tmp_path / "results" / "houses" / "report.html").exists()
 
 
 def test_the_own_weighting_conforms_and_balances(capsys):
