@@ -2,7 +2,7 @@
 
 import torch
 
-from equipoise.problems.scores import measure
+from equipoise.study.measure import measure
 
 
 def scored(problem, network, part, batch_size=7):

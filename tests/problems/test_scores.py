@@ -19,7 +19,8 @@ from equipoise.errors import UserError
 from equipoise.problems import Score
 from equipoise.problems.curves import average_precision, roc_auc
 from equipoise.problems.metrics import R2, Averaged, BalancedAccuracy, Gathered
-from equipoise.problems.scores import MOST_ROWS, columns, rows_at_once
+from equipoise.problems.scores import columns
+from equipoise.study.measure import MOST_ROWS, rows_at_once
 
 # Metrics of one task
 

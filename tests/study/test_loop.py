@@ -14,8 +14,8 @@ from torchmetrics import MeanSquaredError
 from equipoise import SLAW, Constant, HeldOutWeighting, Needs, Uncertainty
 from equipoise.errors import UserError
 from equipoise.problems import Score
-from equipoise.problems.scores import measure
 from equipoise.study import record
+from equipoise.study.measure import measure
 from equipoise.study.methods import WEIGHTINGS, find_methods
 from equipoise.study.runs import read_run
 

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from equipoise.errors import UserError
 from equipoise.problems.memory import free_memory, gigabytes
 from equipoise.problems.problem import Problem, Recipe
-from equipoise.problems.scores import rows_at_once
+from equipoise.study.measure import rows_at_once
 from equipoise.study.methods import Method, aggregates
 
 LIBRARIES = 120_000_000

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from equipoise.errors import UserError
 from equipoise.problems.problem import OVERALL, Data, Metrics, Problem
-from equipoise.problems.scores import measure, rows_at_once
 from equipoise.processes import of_first, rank, whole_batch
 from equipoise.sample.base import SampleWeighting
 from equipoise.step import Step
+from equipoise.study.measure import measure, rows_at_once
 from equipoise.study.runs import Facts, History, run_files
 from equipoise.study.samples import SampleRecord
 from equipoise.weighting import Weighting
