@@ -167,7 +167,7 @@ def command(out, *more):
         [sys.executable, "-c", code, "compare", "study.toy:noisy", "--methods", METHODS, *more]
         + ["--seeds", "2", "--steps", "400", "--checkpoint", "0", "--out"]
         + [str(out)],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "tests")},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
