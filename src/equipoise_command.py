@@ -15,7 +15,10 @@ def main() -> None:
     signal.signal(signal.SIGINT, _stop)
     from equipoise.cli import main
 
-    main()
+    try:
+        main()
+    finally:  # there is nothing left to stop
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _stop(number: int, frame: object) -> None:

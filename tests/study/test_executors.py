@@ -166,7 +166,7 @@ def command(out, *more):
     options = [*f"--methods {METHODS} --seeds 2 --steps 400 --checkpoint 0".split(), *more]
     return subprocess.Popen(
         [sys.executable, "-c", code, "compare", "study.toy:noisy", *options, "--out", str(out)],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "tests")},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,

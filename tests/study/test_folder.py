@@ -14,6 +14,7 @@ from equipoise.errors import UserError
 from equipoise.study import folder
 from equipoise.study.folder import (
     Study,
+    corrupted_csv,
     opened,
     read_corrupted,
     read_runs,
@@ -23,6 +24,7 @@ from equipoise.study.folder import (
     write_corrupted,
     write_run,
 )
+from equipoise.study.modules import sha256_of
 from equipoise.study.runs import FACTS, HISTORY, NETWORK, Run, metrics_table, to_json
 
 STUDY = Study(
@@ -263,31 +265,36 @@ NAMES = ("NA", 'say "a", b', "1")
 
 
 @pytest.fixture
-def wrong(tmp_path):
+def wrong():
     """Which labels of a study are wrong."""
-    corrupted = torch.rand(5, 3, generator=torch.Generator().manual_seed(0)) < 0.4
-    write_corrupted(tmp_path, toy(tasks=NAMES, scores=toy().scores, corrupted=corrupted))
-    return corrupted.numpy()
+    return torch.rand(5, 3, generator=torch.Generator().manual_seed(0)) < 0.4
+
+
+def knowing(problem):
+    return replace(STUDY, tasks=NAMES, corrupted=sha256_of(corrupted_csv(problem).encode()))
 
 
 def test_wrong_labels_come_back(tmp_path, wrong):
-    study = replace(STUDY, tasks=NAMES)
     assert wrong.any(0).all()
-    assert np.array_equal(read_corrupted(tmp_path, study, 5), wrong)
-    none = torch.zeros(5, 3, dtype=torch.bool)
-    write_corrupted(tmp_path, toy(tasks=NAMES, corrupted=none))
-    assert read_corrupted(tmp_path, study, 5) is None
+    for corrupted in (wrong, torch.zeros(5, 3, dtype=torch.bool)):
+        problem = toy(tasks=NAMES, corrupted=corrupted)
+        write_corrupted(tmp_path, problem)
+        found = read_corrupted(tmp_path, knowing(problem), 5)
+        assert np.array_equal(found, corrupted) if corrupted.any() else found is None
     (tmp_path / "corrupted.csv").unlink()
-    assert read_corrupted(tmp_path, study, 5) is None
+    assert read_corrupted(tmp_path, STUDY, 5) is None
     write_corrupted(tmp_path, toy())
     assert not (tmp_path / "corrupted.csv").exists()
 
 
 @pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "sample,task\n5,NA\n", "sample,task\n0,c\n"])
-def test_wrong_labels_that_cannot_be_read(tmp_path, text):
+def test_wrong_labels_that_are_not_as_they_were_written(tmp_path, wrong, text):
+    study = knowing(toy(tasks=NAMES, corrupted=wrong))
+    with pytest.raises(UserError, match=r"corrupted\.csv cannot be read"):
+        read_corrupted(tmp_path, study, 5)
     (tmp_path / "corrupted.csv").write_text(text)
     with pytest.raises(UserError, match=r"corrupted\.csv cannot be read"):
-        read_corrupted(tmp_path, replace(STUDY, tasks=NAMES), 5)
+        read_corrupted(tmp_path, study, 5)
 
 
 LABELS = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -9,7 +10,7 @@ import threading
 
 from equipoise.errors import UserError
 
-STOPPED = 130
+STOPPED, GOES_ON = 130, "stopped: the same command goes on from here"
 PATIENCE = 2.0
 """Seconds after Ctrl-C in which the program may end by itself."""
 
@@ -24,26 +25,43 @@ def main() -> None:
         if error.name is None or error.name.startswith("equipoise"):
             raise
         sys.exit(f"{error.name} is missing: install it with pip install 'equipoise[study]'")
-    signal.signal(signal.SIGINT, _stop)
     try:
+        signal.signal(signal.SIGINT, _stop)
         equipoise(standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        print("stopped: the same command goes on from here", file=sys.stderr)
+        print(GOES_ON, file=sys.stderr)
         sys.exit(STOPPED)
     except BrokenPipeError:  # whoever read our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except (UserError, OSError) as error:
+    except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        where = f"{error.filename2 or error.filename}: " if error.filename else ""
+        print(
+            f"Error: {where}{error.strerror or error}: what is finished is kept; put that right, "
+            "and the same command goes on from here",
+            file=sys.stderr,
+        )
         sys.exit(1)
 
 
 def _stop(number: int, frame: object) -> None:
     """End soon, also where libraries do not let an exception through."""
-    watchdog = threading.Timer(PATIENCE, os._exit, [STOPPED])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.unraisablehook = lambda _: None  # where Python lets none through it would say so at length
+    watchdog = threading.Timer(PATIENCE, _stop_at_once)
     watchdog.daemon = True
     watchdog.start()
     raise KeyboardInterrupt
+
+
+def _stop_at_once() -> None:
+    for each in multiprocessing.active_children():
+        each.kill()
+    os.write(2, f"{GOES_ON}\n".encode())
+    os._exit(STOPPED)

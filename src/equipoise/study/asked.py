@@ -18,9 +18,11 @@ from equipoise.problems.problem import Problem
 from equipoise.study.executors import Executor, in_turn, on_ray, on_workers
 from equipoise.study.folder import (
     Study,
+    corrupted_csv,
+    make_way,
     opened,
+    place_of,
     read_runs,
-    run_folder,
     set_aside,
     write_corrupted,
     write_run,
@@ -29,6 +31,7 @@ from equipoise.study.folder import (
 from equipoise.study.jobs import Failure, Job, Training, Watcher, methods_and_seeds
 from equipoise.study.memory import check_memory
 from equipoise.study.methods import Method
+from equipoise.study.modules import sha256_of
 from equipoise.study.progress import Progress, Silent, plain_console
 from equipoise.study.record import WEIGHT_ERROR
 from equipoise.study.runs import Run
@@ -141,6 +144,7 @@ def _study(
     goals: dict[str, str] = dict(problem.goals)
     if problem.ideal_weights is not None:
         goals[WEIGHT_ERROR] = "min"
+    wrong = corrupted_csv(problem)
     paths = {name: value for name, value in options.items() if isinstance(value, Path)}
     return Study(
         problem=source.name,
@@ -157,6 +161,7 @@ def _study(
         notes=tuple(problem.notes),
         main=problem.main,
         files={name: str(path.absolute()) for name, path in paths.items()},
+        corrupted=None if wrong is None else sha256_of(wrong.encode()),
     )
 
 
@@ -196,7 +201,7 @@ def run(
             task=task,
             training=training,
             identity=study.identity,
-            unfinished=_beside(out, study, method, seed, task, "unfinished"),
+            unfinished=_beside(place_of(out, study, method.label, seed, task)),
             checkpoint=where.checkpoint,
         )
         for method, seed, task in wanted
@@ -227,12 +232,17 @@ def _make(
 ) -> tuple[list[Run], dict[str, Failure]]:
     runs, failures, to_do = [], {}, []
     for job in jobs:
+        assert job.unfinished is not None
         if job.name in there:
+            job.unfinished.unlink(missing_ok=True)  # who was killed before he could
             runs.append(there[job.name])
             watcher.finished(job, there[job.name], trained=False)
         else:
+            for sentence in make_way(
+                out, place_of(out, study, job.method.label, job.seed, job.task)
+            ):
+                watcher.said(sentence)
             to_do.append(job)
-            assert job.unfinished is not None
             job.unfinished.parent.mkdir(parents=True, exist_ok=True)
     for job, outcome in executor(problem, to_do, watcher):
         if isinstance(outcome, Failure):
@@ -272,12 +282,8 @@ def _check_sources(jobs: Sequence[Job], there: Mapping[str, Run]) -> None:
             )
 
 
-def _beside(
-    out: Path, study: Study, method: Method, seed: int, task: str | None, ending: str
-) -> Path:
-    index = None if task is None else study.tasks.index(task)
-    folder = run_folder(out, method.label, seed, index)
-    return folder.with_name(f"{folder.name}.{ending}").absolute()
+def _beside(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.unfinished").absolute()
 
 
 def _say_what_is_trained(

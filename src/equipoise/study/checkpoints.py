@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ from equipoise.processes import of_all, of_first, rank
 from equipoise.study.folder import write_bytes
 from equipoise.study.loop import Loop
 from equipoise.study.modules import sha256_of
+from equipoise.study.runs import read_bytes
 
 SHARE = 50
 """A checkpoint that takes a second is not written again for so many: it costs 2% at most."""
 DIGITS = 64
-"""Of the SHA-256 that stands in front."""
+"""Of the SHA-256, of whose run it is and of what follows, that stands in front."""
 
 
 @dataclass
@@ -29,11 +31,14 @@ class Checkpoint:
         path: of the file; its folder may be missing, on another machine, and then nothing is kept.
         identity: tells the run from others.
         every: seconds from one to the next.
+        say: is told in a sentence, once, if it cannot be written.
     """
 
     path: Path
     identity: str
     every: float
+    say: Callable[[str], None]
+    _failed: bool = field(default=False, init=False)
     _next: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
@@ -53,23 +58,36 @@ class Checkpoint:
             return
         states = of_all(loop.state_dict())
         if rank() == 0:
-            self._write(states)
+            try:
+                self._write(states)
+            except OSError as error:  # a run that could not go on from here may yet get to its end
+                if not self._failed:
+                    self.say(
+                        f"{self.path} cannot be written ({error.strerror or error}): the run goes "
+                        "on, and would begin anew if it were stopped"
+                    )
+                self._failed = True
             ended = time.monotonic()
             self._next = ended + max(self.every, SHARE * (ended - began))
 
     def _write(self, states: list[dict[str, Any]]) -> None:
         content = io.BytesIO()
-        torch.save({"identity": self.identity, "loops": states}, content)
+        torch.save(states, content)
         written = content.getvalue()
-        write_bytes(self.path, sha256_of(written).encode() + written)
+        write_bytes(self.path, self._digest(written) + written)
 
     def _read(self) -> list[dict[str, Any]] | None:
         try:
-            content = self.path.read_bytes()
+            content = read_bytes(self.path)
         except OSError:
             return None
         digest, written = content[:DIGITS], content[DIGITS:]
-        if sha256_of(written).encode() != digest:
+        if self._digest(written) != digest:
             return None
-        found = torch.load(io.BytesIO(written), map_location="cpu", weights_only=True)
-        return found["loops"] if found["identity"] == self.identity else None
+        states: list[dict[str, Any]] = torch.load(
+            io.BytesIO(written), map_location="cpu", weights_only=True
+        )
+        return states
+
+    def _digest(self, written: bytes) -> bytes:
+        return sha256_of(self.identity.encode() + written).encode()

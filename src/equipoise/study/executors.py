@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import signal
 import sys
 import time
 from collections import deque
@@ -21,6 +20,7 @@ import cloudpickle
 
 from equipoise.errors import UserError
 from equipoise.problems.problem import Problem
+from equipoise.study.group import start
 from equipoise.study.jobs import Failure, Job, Watcher, try_job
 from equipoise.study.runs import Files
 
@@ -38,7 +38,14 @@ def in_turn(problem: Problem, jobs: Sequence[Job], watcher: Watcher) -> Iterator
     """One job after another, in this process."""
     for job in jobs:
         watcher.started(job)
-        yield job, try_job(job, problem, partial(watcher.steps, job))
+        yield job, try_job(job, problem, partial(_tell, watcher, job))
+
+
+def _tell(watcher: Watcher, job: Job, news: int | str) -> None:
+    if isinstance(news, int):
+        watcher.steps(job, news)
+    else:
+        watcher.said(f"{job.name}: {news}")
 
 
 def on_workers(number: int) -> Executor:
@@ -62,8 +69,8 @@ def on_workers(number: int) -> Executor:
                 for connection in wait(list(busy)):
                     worker, job, attempt = busy[connection]
                     message = worker.hear()
-                    if isinstance(message, int):
-                        watcher.steps(job, message)
+                    if isinstance(message, (int, str)):
+                        _tell(watcher, job, message)
                         continue
                     del busy[connection]
                     again = message is None and attempt < ATTEMPTS
@@ -85,7 +92,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, other = context.Pipe()
         self.process = context.Process(target=_work, args=(other,), daemon=True)
-        self.process.start()
+        start(self.process)
         other.close()
         self.problem = problem
 
@@ -104,18 +111,16 @@ class _Worker:
         with suppress(OSError):
             self.connection.send_bytes(_pickled(job))
 
-    def hear(self) -> int | Files | Failure | None:
-        """How many steps the job has done, or what came of it; ``None`` if the process died."""
+    def hear(self) -> int | str | Files | Failure | None:
+        """How the job goes, or what came of it; ``None`` if the process died."""
         try:
-            message: int | Files | Failure = self.connection.recv()
+            message: int | str | Files | Failure = self.connection.recv()
         except (EOFError, OSError):
             return None
         return message
 
 
 def _work(connection: Connection) -> None:
-    # Ctrl-C reaches all processes of a terminal: the first one says what is to be done.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(EOFError, OSError):
         problem = cloudpickle.loads(connection.recv_bytes())
         while True:
@@ -124,16 +129,16 @@ def _work(connection: Connection) -> None:
 
 
 class _Told:
-    """Says now and then how far a job is."""
+    """Says now and then how far a job is, and sentences at once."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.last = 0.0
 
-    def __call__(self, done: int) -> None:
-        if time.monotonic() - self.last > TOLD_EVERY:
+    def __call__(self, news: int | str) -> None:
+        if isinstance(news, str) or time.monotonic() - self.last > TOLD_EVERY:
             self.last = time.monotonic()
-            self.connection.send(done)
+            self.connection.send(news)
 
 
 def on_ray(address: str | None) -> Executor:

@@ -16,6 +16,7 @@ the folder is touched.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -38,7 +39,7 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 from equipoise.errors import UserError
 from equipoise.problems.problem import OVERALL, Problem
 from equipoise.study.modules import sha256_of
-from equipoise.study.runs import Files, Run, named_run, read_run, to_json
+from equipoise.study.runs import Files, Run, named_run, read_bytes, read_run, to_json
 
 STUDY, MANIFEST, CORRUPTED = "study.json", "manifest.json", "corrupted.csv"
 ASIDE = "set-aside"
@@ -70,6 +71,8 @@ class Study:
     """Where the files among the options were: they may move, and the study stays the same."""
     asked: dict[str, int] = field(default_factory=dict)
     """Method → seeds that were asked for, by all commands so far."""
+    corrupted: str | None = None
+    """SHA-256 of corrupted.csv, if any labels are known to be wrong; the problem determines it."""
     version: str = version("equipoise")
     """Of the library: runs of two versions are not to be mixed."""
 
@@ -85,7 +88,7 @@ class Study:
 
     @property
     def identity(self) -> str:
-        """SHA-256 of all but the places of files, and what was asked for."""
+        """SHA-256 of all that determines the runs."""
         return sha256_of(json.dumps(self._told(), sort_keys=True, default=str).encode())
 
     def differences(self, other: Study) -> list[str]:
@@ -97,7 +100,8 @@ class Study:
 
     def _told(self) -> dict[str, Any]:
         told: dict[str, Any] = json.loads(to_json(asdict(self)))
-        return {name: value for name, value in told.items() if name not in ("files", "asked")}
+        untold = ("files", "asked", "corrupted")
+        return {name: value for name, value in told.items() if name not in untold}
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,8 @@ class Damaged:
 
 
 _STUDY = TypeAdapter(Study)
+_DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What the reading of a damaged file may raise."""
 
 
 @contextmanager
@@ -153,7 +159,7 @@ def _study_before(out: Path, study: Study) -> tuple[Study | None, list[str]]:
         return None, []
     try:
         found = _read_study(out)
-    except ValueError as error:
+    except _DAMAGED as error:
         place = set_aside(out, out / STUDY)
         said = f"{out / STUDY} could not be read ({error}): it is now {place}, and written anew"
         return None, [said]
@@ -175,7 +181,7 @@ def read_study(out: Path) -> Study:
         return _read_study(out)
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{out} holds no study: there is no {out / STUDY}") from None
-    except ValueError as error:
+    except _DAMAGED as error:
         raise UserError(
             f"{out / STUDY} cannot be read ({error}): the command that made the study writes it "
             "anew"
@@ -184,7 +190,7 @@ def read_study(out: Path) -> Study:
 
 def _read_study(out: Path) -> Study:
     try:
-        return _STUDY.validate_python(json.loads((out / STUDY).read_text(encoding="utf-8")))
+        return _STUDY.validate_python(json.loads(read_bytes(out / STUDY)))
     except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
@@ -205,6 +211,11 @@ def run_folder(out: Path, method: str, seed: int, task_index: int | None) -> Pat
     return out / "runs" / name / f"seed-{seed}"
 
 
+def place_of(out: Path, study: Study, method: str, seed: int, task: str | None) -> Path:
+    """The same of a run by the name of its task."""
+    return run_folder(out, method, seed, None if task is None else study.tasks.index(task))
+
+
 def write_run(out: Path, study: Study, files: Files) -> Run:
     """Write a run whole or not at all: aside first, then renamed. The run as it is there.
 
@@ -212,7 +223,7 @@ def write_run(out: Path, study: Study, files: Files) -> Run:
         OSError: if it cannot be written.
     """
     facts = read_run(files).facts
-    folder = _place(out, study, facts.method, facts.seed, facts.task)
+    folder = place_of(out, study, facts.method, facts.seed, facts.task)
     manifest = {
         "study": study.identity,
         "method": facts.method,
@@ -241,7 +252,7 @@ def read_runs(out: Path, study: Study) -> tuple[list[Run], list[Damaged]]:
             continue
         try:
             runs.append(_checked_run(out, folder, study))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except _DAMAGED as error:
             damaged.append(Damaged(folder, str(error) or type(error).__name__))
     return runs, damaged
 
@@ -252,17 +263,17 @@ def _checked_run(out: Path, folder: Path, study: Study) -> Run:
     Raises:
         Exception: of the kinds that damaged files raise, with the reason.
     """
-    manifest = json.loads((folder / MANIFEST).read_bytes())
+    manifest = json.loads(read_bytes(folder / MANIFEST))
     if manifest["study"] != study.identity:
         raise ValueError("it is of another study")
     was = manifest["method"], manifest["seed"], manifest["task"]
-    if _place(out, study, *was) != folder:
+    if place_of(out, study, *was) != folder:
         raise ValueError(f"it is the place of another run than {named_run(*was)}")
     contents = {path.name for path in folder.iterdir()} - {MANIFEST}
     if contents != manifest["files"].keys():
         raise ValueError(f"its files are {', '.join(sorted(contents))}")
     for name, digest in manifest["files"].items():
-        if sha256_of((folder / name).read_bytes()) != digest:
+        if sha256_of(read_bytes(folder / name)) != digest:
             raise ValueError(f"{name} is not as it was written")
     run = read_run(folder)
     if (run.facts.method, run.facts.seed, run.facts.task) != was:
@@ -270,47 +281,64 @@ def _checked_run(out: Path, folder: Path, study: Study) -> Run:
     return run
 
 
-def _place(out: Path, study: Study, method: str, seed: int, task: str | None) -> Path:
-    return run_folder(out, method, seed, None if task is None else study.tasks.index(task))
+def make_way(out: Path, folder: Path) -> Iterator[str]:
+    """Set aside what is no folder where that of a run is to be; sentences on what that was."""
+    for path in (out / "runs", folder.parent, folder):
+        if os.path.lexists(path) and not path.is_dir():
+            yield f"{path} was in the way of a run: it is now {set_aside(out, path)}"
 
 
 def set_aside(out: Path, path: Path) -> Path:
     """Move what is damaged to a name of its own; where it is now."""
     name = "-".join(path.relative_to(out).parts)
     places = (out / ASIDE / (name if not n else f"{name}-{n}") for n in range(10**6))
-    place = next(place for place in places if not place.exists())
+    place = next(place for place in places if not os.path.lexists(place))
     place.parent.mkdir(exist_ok=True)
     return path.rename(place)
 
 
-def write_corrupted(out: Path, problem: Problem) -> None:
-    """Write which training labels are known to be wrong, where the problem knows of any."""
+def corrupted_csv(problem: Problem) -> str | None:
+    """Which training labels are known to be wrong, where the problem knows of any."""
     if problem.corrupted is None:
-        return
+        return None
     samples, tasks = np.nonzero(problem.corrupted.numpy())
     table = pd.DataFrame({"sample": samples, "task": np.array(problem.tasks, object)[tasks]})
-    write_text(out / CORRUPTED, table.to_csv(index=False))
+    return table.to_csv(index=False)
+
+
+def write_corrupted(out: Path, problem: Problem) -> None:
+    """Write which training labels are known to be wrong, where the problem knows of any."""
+    text = corrupted_csv(problem)
+    if text is not None:
+        write_text(out / CORRUPTED, text)
 
 
 def read_corrupted(out: Path, study: Study, samples: int) -> npt.NDArray[np.bool_] | None:
     """Which training labels are known to be wrong, ``(samples, tasks)``; ``None`` if none are.
 
     Raises:
-        UserError: if the file cannot be read, or is of another study.
+        UserError: if the file cannot be read, or is not as it was written.
     """
-    path = out / CORRUPTED
-    if not path.exists():
+    if study.corrupted is None:
         return None
-    corrupted = np.zeros((samples, len(study.tasks)), bool)
+    path = out / CORRUPTED
     try:
-        table = pd.read_csv(path, dtype={"sample": int, "task": str}, keep_default_na=False)
-        corrupted[table["sample"], [study.tasks.index(task) for task in table["task"]]] = True
-    except (ValueError, KeyError, IndexError) as error:
-        raise UserError(
-            f"{path} cannot be read ({error}): delete it, and the command that made the study "
-            "writes it anew"
-        ) from error
+        content = read_bytes(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if sha256_of(content) != study.corrupted:
+        raise _unreadable(path, "it is not as it was written")
+    corrupted = np.zeros((samples, len(study.tasks)), bool)
+    table = pd.read_csv(io.BytesIO(content), dtype={"task": str}, keep_default_na=False)
+    corrupted[table["sample"], [study.tasks.index(task) for task in table["task"]]] = True
     return corrupted if corrupted.any() else None
+
+
+def _unreadable(path: Path, reason: object) -> UserError:
+    return UserError(
+        f"{path} cannot be read ({reason}): delete it, and the command that made the study writes "
+        "it anew"
+    )
 
 
 def write_text(path: Path, text: str) -> None:

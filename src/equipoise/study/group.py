@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from multiprocessing import resource_tracker
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -42,7 +45,7 @@ def together(number: int, device: str, ours: Work, theirs: Work) -> Any:
             for rank in range(1, number)
         ]
         for each in others:
-            each.start()
+            start(each)
         try:
             with _member(0, number, device, meeting) as own:
                 return ours(own)
@@ -50,6 +53,19 @@ def together(number: int, device: str, ours: Work, theirs: Work) -> Any:
             for each in others:
                 each.join(1)
                 each.kill()
+
+
+def start(process: BaseProcess) -> None:
+    """Start a process that Ctrl-C does not reach, which goes to all processes of a terminal.
+
+    The first one says what is to be done, and hears of Ctrl-C when the other is started.
+    """
+    resource_tracker.ensure_running()  # or it is started below, and lets signals through again
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _join(rank: int, number: int, device: str, meeting: str, content: bytes) -> None:

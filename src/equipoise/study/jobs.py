@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import torch
 
@@ -74,6 +74,10 @@ class Failure:
     """Where it happened, if that is not in the sentence."""
 
 
+Told: TypeAlias = Callable[["int | str"], None]
+"""Gets the number of steps that a run has done; and sentences that a user should know."""
+
+
 class Watcher(Protocol):
     """Who is told how a study goes."""
 
@@ -103,7 +107,7 @@ def methods_and_seeds(
         yield from ((method, seed, task) for method, task in alone)
 
 
-def run_job(job: Job, problem: Problem, on_step: Callable[[int], None]) -> Files:
+def run_job(job: Job, problem: Problem, told: Told) -> Files:
     """Make a run, from where it was stopped if it was; by several processes if the job says so.
 
     The random state of the process and its number of threads are left as they were.
@@ -111,27 +115,26 @@ def run_job(job: Job, problem: Problem, on_step: Callable[[int], None]) -> Files
     Args:
         job: what to run.
         problem: the job's.
-        on_step: gets the number of steps done.
+        told: how it goes.
 
     Returns:
         The files of the run.
     """
     number, device = job.training.processes, job.training.device
     train = partial(_train, job, problem)
-    files: Files = together(number, device, partial(train, on_step), partial(train, _unheard))
+    files: Files = together(number, device, partial(train, told), partial(train, _unheard))
     return files
 
 
-def _unheard(done: int) -> None:
+def _unheard(news: int | str) -> None:
     """Of several processes one says how far they are."""
 
 
-def _train(
-    job: Job, problem: Problem, on_step: Callable[[int], None], device: torch.device
-) -> Files:
+def _train(job: Job, problem: Problem, told: Told, device: torch.device) -> Files:
     checkpoint = None
     if job.unfinished is not None and job.method.resumes:
-        checkpoint = Checkpoint(job.unfinished, f"{job.identity} {job.name}", job.checkpoint)
+        identity = f"{job.identity} {job.name}"
+        checkpoint = Checkpoint(job.unfinished, identity, job.checkpoint, told)
     with _threads(job.training.threads), torch.random.fork_rng():
         loop = Loop(
             problem,
@@ -145,16 +148,16 @@ def _train(
             checkpoint.restore(loop)
         while not loop.done:
             loop.step()
-            on_step(loop.record.done)
+            told(loop.record.done)
             if checkpoint is not None:
                 checkpoint.step(loop)
         return loop.record.files(job.method.label, job.method.source, job.seed, job.task)
 
 
-def try_job(job: Job, problem: Problem, on_step: Callable[[int], None]) -> Files | Failure:
+def try_job(job: Job, problem: Problem, told: Told) -> Files | Failure:
     """The same; what goes wrong is returned, so that other jobs can go on."""
     try:
-        return run_job(job, problem, on_step)
+        return run_job(job, problem, told)
     except UserError as error:
         return Failure(str(error))
     except Exception as error:

@@ -13,7 +13,7 @@ from equipoise.errors import UserError
 from equipoise.problems import BUILT_IN
 from equipoise.problems.problem import Problem
 from equipoise.study.compare import PathLike
-from equipoise.study.folder import Study
+from equipoise.study.folder import Study, place_of
 from equipoise.study.results import open_study
 from equipoise.study.runs import Run
 from equipoise.study.sources import HASH, ProblemLike, Source
@@ -51,6 +51,12 @@ def predict(
     chosen = method or results.best
     if chosen is None:
         raise UserError(f"{folder} names no best method: {results.verdict} Give a `method`")
+    for each in results.damaged:
+        if each.path.parent == place_of(results.folder, results.study, chosen, 0, None).parent:
+            raise UserError(
+                f"{each.path} cannot be trusted ({each.reason}): the command that made the study "
+                "trains it anew"
+            )
     runs = [run for run in results.runs if run.facts.method == chosen and run.has_network]
     if not runs:
         raise UserError(f"{folder} has no networks of {chosen}")

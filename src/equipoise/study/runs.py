@@ -200,8 +200,19 @@ def read_run(files: Path | Files) -> Run:
 _FACTS = TypeAdapter(Facts)
 
 
+def read_bytes(path: Path) -> bytes:
+    """The contents of a file; what is no file is not waited for, as a pipe would be.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path.name} is no file")
+    return path.read_bytes()
+
+
 def _content(files: Path | Files, name: str) -> bytes:
-    return (files / name).read_bytes() if isinstance(files, Path) else files[name]
+    return read_bytes(files / name) if isinstance(files, Path) else files[name]
 
 
 def metrics_table(runs: Sequence[Run]) -> pd.DataFrame:
