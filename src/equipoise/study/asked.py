@@ -185,8 +185,10 @@ def run(
                 f"{method.label} would see only a process's share of a batch: leave it out, or "
                 "train with `processes` 1"
             )
-    check_memory(problem, methods, training.recipe(problem), torch.device(training.device))
     wanted = list(methods_and_seeds(methods, problem, seeds, single_task))
+    at_once = min(where.jobs, len(wanted)) if where.on == "processes" else 1
+    device = torch.device(training.device)
+    check_memory(problem, methods, training.recipe(problem), device, at_once)
     study = replace(asked.study, asked={method.label: seeds for method, _, _ in wanted})
     jobs = [
         Job(
