@@ -92,8 +92,32 @@ def test_the_sentence_says_why_and_what_could_serve(free, methods, other):
 def test_a_step_that_fits_with_no_method(free):
     problem = wide()
     free(needed(problem).total - 1)
-    with pytest.raises(UserError, match="--batch-size"):
+    with pytest.raises(UserError, match=r"^training needs .*`batch_size`"):
         check_memory(problem, find_methods("slaw"), problem.recipe, CPU)
+
+
+def test_each_of_several_runs_at_once_needs_its_own_and_a_copy_of_the_samples(free):
+    problem = wide()
+    methods = find_methods("slaw")
+    # 50 + 20 + 20 samples of three inputs, two targets (float32), and two booleans.
+    each = needed(problem).total + 90 * (4 * (3 + 2) + 2)
+    free(3 * each)
+    check_memory(problem, methods, problem.recipe, CPU, jobs=3)
+    free(3 * each - 1)
+    check_memory(problem, methods, problem.recipe, CPU, jobs=2)
+    with pytest.raises(UserError, match=r"^3 runs at once need about 0.\d GB, since .*`jobs`"):
+        check_memory(problem, methods, problem.recipe, CPU, jobs=3)
+
+
+def test_gradients_count_for_each_of_several_runs_at_once(free):
+    problem = wide(shared=20_000, tasks=500)
+    methods = find_methods("torchjd/PCGrad")
+    needs = needed(problem)
+    free(4 * (needs.total + needs.samples))
+    check_memory(problem, find_methods("slaw"), problem.recipe, CPU, jobs=4)
+    check_memory(problem, methods, problem.recipe, CPU, jobs=2)
+    with pytest.raises(UserError, match=r"^4 runs at once need .*PCGrad needs .*fewer `jobs`, or"):
+        check_memory(problem, methods, problem.recipe, CPU, jobs=4)
 
 
 def test_the_random_state_is_left_alone():

@@ -40,21 +40,11 @@ def fused_attention() -> Iterator[None]:
         enable_gqa: bool = False,
     ) -> Tensor:
         learned = attn_mask is not None and attn_mask.requires_grad
-        if dropout_p or learned or query.is_nested:
-            return original(
-                query,
-                key,
-                value,
-                attn_mask,
-                dropout_p,
-                is_causal,
-                scale=scale,
-                enable_gqa=enable_gqa,
-            )
-        if not any(map(_has_tangent, (query, key, value))):
-            return fused(
-                query, key, value, attn_mask, 0.0, is_causal, scale=scale, enable_gqa=enable_gqa
-            )
+        as_it_is = dropout_p or learned or query.is_nested
+        if as_it_is or not any(map(_has_tangent, (query, key, value))):
+            attend = original if as_it_is else fused
+            options = {"scale": scale, "enable_gqa": enable_gqa}
+            return attend(query, key, value, attn_mask, dropout_p, is_causal, **options)
         if enable_gqa:
             groups = query.shape[-3] // key.shape[-3]
             key, value = (each.repeat_interleave(groups, -3) for each in (key, value))

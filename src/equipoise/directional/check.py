@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 from torch.utils._pytree import tree_leaves, tree_map
 
 from equipoise.directional.computation import Computation, unwrapped
@@ -153,7 +154,7 @@ def _reference(
             if gradient is not None
         ]
         derivative = float(sum((gradient * part).sum() for gradient, part in pairs))
-        norm = float(sum(gradient.square().sum() for gradient, _ in pairs)) ** 0.5
+        norm = float(get_total_norm([gradient for gradient, _ in pairs]))
         reference.append((row, task, derivative, norm))
     return reference
 

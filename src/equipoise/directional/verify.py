@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 from torch.utils.checkpoint import CheckpointError
 
 from equipoise.directional.computation import Computation
@@ -91,7 +92,7 @@ class Trial:
             if gradient is not None
         ]
         expected = sum((gradient * part).sum() for gradient, part in pairs)
-        norm = sum(gradient.square().sum() for gradient, _ in pairs) ** 0.5
+        norm = get_total_norm([gradient for gradient, _ in pairs])
         # Of a gradient that is not finite nothing can be said.
         if (found - expected).abs() <= DOUBTFUL * norm or not norm.isfinite():
             return

@@ -43,7 +43,7 @@ class Option:
             return False
         try:
             default = as_annotated(self.hint, self.default)
-        except TypeError:
+        except (TypeError, ValueError):
             return False
         return type(value) is type(default) and value == default
 
@@ -106,7 +106,7 @@ def _parameters(constructor: Any) -> list[inspect.Parameter]:
 def _read(name: str, option: Option, value: object) -> object:
     try:
         return as_annotated(option.hint, value)
-    except TypeError:
+    except (TypeError, ValueError):
         raise UserError(
             f"{name}: {option.name} must be {in_words(option.hint)}, found {shown(repr(value))}"
         ) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -190,8 +190,10 @@ def run(
                 f"{method.label} would see only a process's share of a batch: leave it out, or "
                 "train with `processes` 1"
             )
-    check_memory(problem, methods, training.recipe(problem), torch.device(training.device))
     wanted = list(methods_and_seeds(methods, problem, seeds, single_task))
+    at_once = min(where.jobs, len(wanted)) if where.on == "processes" else 1
+    device = torch.device(training.device)
+    check_memory(problem, methods, training.recipe(problem), device, at_once)
     study = replace(asked.study, asked={method.label: seeds for method, _, _ in wanted})
     jobs = [
         Job(
@@ -244,16 +246,17 @@ def _make(
                 watcher.said(sentence)
             to_do.append(job)
             job.unfinished.parent.mkdir(parents=True, exist_ok=True)
-    for job, outcome in executor(problem, to_do, watcher):
-        if isinstance(outcome, Failure):
-            failures[job.name] = outcome
-            watcher.failed(job, outcome)
-            continue
-        run = write_run(out, study, outcome)
-        assert job.unfinished is not None
-        job.unfinished.unlink(missing_ok=True)
-        runs.append(run)
-        watcher.finished(job, run, trained=True)
+    with closing(executor(problem, to_do, watcher)) as outcomes:
+        for job, outcome in outcomes:
+            if isinstance(outcome, Failure):
+                failures[job.name] = outcome
+                watcher.failed(job, outcome)
+                continue
+            run = write_run(out, study, outcome)
+            assert job.unfinished is not None
+            job.unfinished.unlink(missing_ok=True)
+            runs.append(run)
+            watcher.finished(job, run, trained=True)
     return runs, failures
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_map_only
 
 from equipoise.problems.problem import Data
 from equipoise.processes import processes, rank
@@ -55,4 +55,4 @@ class Batches:
 
 def to_device(batch: Any, device: torch.device) -> Any:
     """A batch with its tensors, wherever they are in it, on a device."""
-    return tree_map(lambda part: part.to(device) if isinstance(part, Tensor) else part, batch)
+    return tree_map_only(Tensor, lambda part: part.to(device), batch)

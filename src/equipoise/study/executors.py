@@ -10,7 +10,7 @@ import multiprocessing
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from multiprocessing.connection import Connection, wait
@@ -25,7 +25,7 @@ from equipoise.study.jobs import Failure, Job, Watcher, try_job
 from equipoise.study.runs import Files
 
 Outcome: TypeAlias = tuple[Job, Files | Failure]
-Executor: TypeAlias = Callable[[Problem, Sequence[Job], Watcher], Iterator[Outcome]]
+Executor: TypeAlias = Callable[[Problem, Sequence[Job], Watcher], Generator[Outcome]]
 """From jobs to what comes of them, in the order in which they are done."""
 
 ATTEMPTS = 3
@@ -34,7 +34,7 @@ TOLD_EVERY = 0.1
 """Seconds between two messages on how far a worker is."""
 
 
-def in_turn(problem: Problem, jobs: Sequence[Job], watcher: Watcher) -> Iterator[Outcome]:
+def in_turn(problem: Problem, jobs: Sequence[Job], watcher: Watcher) -> Generator[Outcome]:
     """One job after another, in this process."""
     for job in jobs:
         watcher.started(job)
@@ -51,7 +51,7 @@ def _tell(watcher: Watcher, job: Job, news: int | str) -> None:
 def on_workers(number: int) -> Executor:
     """So many jobs at once, each in a process of this machine; of one that dies it is repeated."""
 
-    def run(problem: Problem, jobs: Sequence[Job], watcher: Watcher) -> Iterator[Outcome]:
+    def run(problem: Problem, jobs: Sequence[Job], watcher: Watcher) -> Generator[Outcome]:
         content = _pickled(problem)
         waiting = deque((job, 1) for job in jobs)
         with ExitStack() as stack:
@@ -91,7 +91,7 @@ class _Worker:
     def __init__(self, problem: bytes) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, other = context.Pipe()
-        self.process = context.Process(target=_work, args=(other,), daemon=True)
+        self.process = context.Process(target=_work, args=(other,))
         start(self.process)
         other.close()
         self.problem = problem
@@ -144,7 +144,7 @@ class _Told:
 def on_ray(address: str | None) -> Executor:
     """On a Ray cluster, or on Ray's own workers of this machine if ``address`` is ``None``."""
 
-    def run(problem: Problem, jobs: Sequence[Job], watcher: Watcher) -> Iterator[Outcome]:
+    def run(problem: Problem, jobs: Sequence[Job], watcher: Watcher) -> Generator[Outcome]:
         ray = _ray()
         with ExitStack() as stack:
             if not ray.is_initialized():

@@ -1,109 +1,49 @@
-"""Python literals, and the annotations that they are to fit."""
+"""Values as annotations have them, Python literals among them."""
 
 from __future__ import annotations
 
 import inspect
-import sys
+import json
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
+from operator import or_
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import ConfigDict, TypeAdapter
+from pydantic.errors import PydanticSchemaGenerationError
 
 _UNTOLD = (Any, object, inspect.Parameter.empty, tuple, list, dict, Sequence, Iterable, Mapping)
 """Annotations that leave open what is in a value, or what it is."""
+
+
+def adapter(hint: Any) -> TypeAdapter[Any]:
+    """What reads values of an annotation; any value, of one that pydantic cannot describe."""
+    try:
+        config = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
+        return TypeAdapter(hint, config=config)
+    except (PydanticSchemaGenerationError, TypeError):
+        return TypeAdapter(Any)
 
 
 def as_annotated(hint: Any, value: object) -> object:
     """A literal as an annotation has it: 1 is a float where one is wanted, a list a tuple.
 
     Raises:
-        TypeError: if it cannot be that.
+        TypeError: if it is no literal.
+        ValueError: if it is none of the annotation's.
     """
-    kind, inner = get_origin(hint) or hint, get_args(hint)
-    if hint in _UNTOLD or isinstance(hint, str):
+    if _is_untold(hint):
         return value
-    if kind in _READERS:
-        return _READERS[kind](inner, value)
-    if value is None and kind in (None, types.NoneType):
-        return None
-    raise TypeError
+    kinds = get_args(hint) if get_origin(hint) in _UNIONS else (hint,)
+    literal = reduce(or_, map(_sized, filter(in_words, kinds)))
+    # As JSON, of which strict types take 1 for a float and a list for a tuple.
+    return adapter(literal).validate_json(json.dumps(value), strict=True)
 
 
-def _union(inner: tuple[Any, ...], value: object) -> object:
-    for each in inner:
-        try:
-            return as_annotated(each, value)
-        except TypeError:
-            continue
-    raise TypeError
-
-
-def _literal(inner: tuple[Any, ...], value: object) -> object:
-    for each in inner:
-        if each == value and type(each) is type(value):
-            return value
-    raise TypeError
-
-
-def _number(_: tuple[Any, ...], value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError
-    if not abs(value) <= sys.float_info.max:  # an integer may be larger than any float
-        raise TypeError
-    return float(value)
-
-
-def _annotated(inner: tuple[Any, ...], value: object) -> object:
-    return as_annotated(inner[0], value)
-
-
-def _exactly(kind: type) -> Callable[[tuple[Any, ...], object], object]:
-    def read(_: tuple[Any, ...], value: object) -> object:
-        if type(value) is not kind:
-            raise TypeError
-        return value
-
-    return read
-
-
-def _tuple(inner: tuple[Any, ...], value: object) -> tuple[object, ...]:
-    values = _list((Any,), value)
-    if len(inner) == 2 and inner[1] is Ellipsis:
-        inner = inner[:1] * len(values)
-    if len(inner) != len(values):
-        raise TypeError
-    return tuple(map(as_annotated, inner, values))
-
-
-def _list(inner: tuple[Any, ...], value: object) -> list[object]:
-    if not isinstance(value, (list, tuple)):
-        raise TypeError
-    return [as_annotated(inner[0], each) for each in value]
-
-
-def _mapping(inner: tuple[Any, ...], value: object) -> dict[object, object]:
-    if not isinstance(value, dict):
-        raise TypeError
-    keys, values = inner
-    return {as_annotated(keys, key): as_annotated(values, each) for key, each in value.items()}
-
-
-_READERS: dict[Any, Callable[[tuple[Any, ...], object], object]] = {
-    Union: _union,
-    types.UnionType: _union,
-    Literal: _literal,
-    Annotated: _annotated,
-    bool: _exactly(bool),
-    int: _exactly(int),
-    str: _exactly(str),
-    float: _number,
-    tuple: _tuple,
-    list: _list,
-    Sequence: _list,
-    Iterable: _list,
-    dict: _mapping,
-    Mapping: _mapping,
-}
-
+_UNIONS = (Union, types.UnionType)
+_LISTS = (tuple, list, Sequence, Iterable)
+_MAPPINGS = (dict, Mapping)
 _WORDS = {
     bool: "True or False",
     int: "an integer",
@@ -117,7 +57,7 @@ _WORDS = {
 def in_words(hint: Any) -> str:
     """What literals an annotation takes; empty if none."""
     kind, inner = get_origin(hint) or hint, get_args(hint)
-    if hint in _UNTOLD or isinstance(hint, str):
+    if _is_untold(hint):
         return "any literal"
     if kind in _WORDS:
         return _WORDS[kind]
@@ -125,15 +65,24 @@ def in_words(hint: Any) -> str:
         return " or ".join(map(repr, inner))
     if kind is Annotated:
         return in_words(inner[0])
-    if kind not in _READERS:
+    if kind not in (*_UNIONS, *_LISTS, *_MAPPINGS):
         return ""
     parts = [in_words(each) for each in inner if each is not Ellipsis]
-    if kind in (Union, types.UnionType):
+    if kind in _UNIONS:
         return " or ".join(dict.fromkeys(filter(None, parts)))
     if not all(parts):
         return ""
-    if kind in (dict, Mapping):
+    if kind in _MAPPINGS:
         return f"{{{parts[0]}: {parts[1]}, …}}"
     if kind is tuple and Ellipsis not in inner:
         return f"({', '.join(parts)})"
     return f"[{parts[0]}, …]"
+
+
+def _is_untold(hint: Any) -> bool:
+    return hint in _UNTOLD or isinstance(hint, str)
+
+
+def _sized(hint: Any) -> Any:
+    """A list instead of an iterable, which pydantic would read only when it is gone through."""
+    return list[get_args(hint)] if get_origin(hint) is Iterable else hint  # type: ignore[misc]

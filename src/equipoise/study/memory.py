@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_leaves
+from torch.utils.data import TensorDataset
 
 from equipoise.errors import UserError
 from equipoise.problems.memory import free_memory, gigabytes
 from equipoise.problems.problem import Problem, Recipe
+from equipoise.study.batches import to_device
 from equipoise.study.measure import rows_at_once
 from equipoise.study.methods import Method, aggregates
 
@@ -43,6 +45,8 @@ class Footprint:
     """Samples that are evaluated at once, and what metrics keep of the larger part held out."""
     record: int
     """Losses and weights of every step."""
+    samples: int
+    """A copy of all samples, for a process of its own; 0 on a device that has batches only."""
     shared: int
     """Number of the shared parameters."""
     gradient: int
@@ -50,38 +54,55 @@ class Footprint:
 
     @property
     def total(self) -> int:
-        """All together."""
+        """All together, but for the samples."""
         return self.network + self.batch + self.evaluation + self.record + LIBRARIES
 
 
 def check_memory(
-    problem: Problem, methods: Sequence[Method], recipe: Recipe, device: torch.device
+    problem: Problem,
+    methods: Sequence[Method],
+    recipe: Recipe,
+    device: torch.device,
+    jobs: int = 1,
 ) -> None:
     """Refuse what does not fit into the memory that is free, before anything is trained.
+
+    Of several ``jobs`` at once each is a process with a copy of the samples.
 
     Raises:
         UserError: if a step does not fit with any method, or the Jacobian of one of ``methods``.
     """
     needs, free = footprint(problem, recipe, device), free_memory(device)
-    if needs.total > free:
-        raise UserError(
-            f"training needs about {gigabytes(needs.total)} ({gigabytes(needs.network)} for the "
-            f"network, {gigabytes(needs.batch)} for a batch of {recipe.batch_size:,}, "
-            f"{gigabytes(needs.evaluation)} to evaluate, {gigabytes(needs.record)} to record "
-            f"{recipe.steps:,} steps), and {gigabytes(free)} are free: give a smaller "
-            "--batch-size or fewer --steps, or learn fewer tasks"
-        )
+    copy = needs.samples if jobs > 1 else 0
+    copied = f", {gigabytes(copy)} to hold the samples" if copy else ""
+
+    def check(each: int, why: str, instead: str) -> None:
+        if jobs * each <= free:
+            return
+        if jobs > 1:
+            why = f"{jobs} runs at once need about {gigabytes(jobs * each)}, since {why}"
+            instead = f"give fewer `jobs`, or {instead}"
+        raise UserError(f"{why}, and {gigabytes(free)} are free: {instead}")
+
+    usual = needs.total + copy
+    check(
+        usual,
+        f"training needs about {gigabytes(usual)} ({gigabytes(needs.network)} for the network, "
+        f"{gigabytes(needs.batch)} for a batch of {recipe.batch_size:,}, "
+        f"{gigabytes(needs.evaluation)} to evaluate, {gigabytes(needs.record)} to record "
+        f"{recipe.steps:,} steps{copied})",
+        "give a smaller `batch_size` or fewer `steps`, or learn fewer tasks",
+    )
     tasks = len(problem.tasks)
     others = [method.label for method in methods if not jacobians(method)] or ["slaw"]
     for method in methods:
         size = jacobians(method) * tasks * needs.gradient
-        if needs.total + size > free:
-            raise UserError(
-                f"{method.label} needs about {gigabytes(needs.total + size)}, {gigabytes(size)} of "
-                f"it for the gradients of {tasks:,} tasks in {needs.shared:,} shared parameters, "
-                f"and {gigabytes(free)} are free: choose a method that holds no gradient for each "
-                f"task, such as {others[0]}"
-            )
+        check(
+            usual + size,
+            f"{method.label} needs about {gigabytes(usual + size)}, {gigabytes(size)} of it for "
+            f"the gradients of {tasks:,} tasks in {needs.shared:,} shared parameters",
+            f"choose a method that holds no gradient for each task, such as {others[0]}",
+        )
 
 
 def jacobians(method: Method) -> int:
@@ -101,7 +122,7 @@ def footprint(problem: Problem, recipe: Recipe, device: torch.device) -> Footpri
         network = problem.network().to(device)
         batch = problem.train[torch.arange(probed)]
         samples = _size(batch)
-        kept = _kept(problem, network, tree_map(lambda part: _on(part, device), batch))
+        kept = _kept(problem, network, to_device(batch, device))
     shared = list(problem.shared(network))
     batch_size = min(recipe.batch_size, len(problem.train))
     evaluated = max(problem.validation, problem.test, key=len)
@@ -111,6 +132,7 @@ def footprint(problem: Problem, recipe: Recipe, device: torch.device) -> Footpri
         batch=(samples + PASSES * kept) * batch_size // probed,
         evaluation=at_once * samples // probed + len(evaluated) * SCORED * tasks,
         record=2 * 4 * recipe.steps * tasks,
+        samples=_samples(problem) if device.type == "cpu" else 0,
         shared=sum(parameter.numel() for parameter in shared),
         gradient=_size(shared),
     )
@@ -132,8 +154,10 @@ def _kept(problem: Problem, network: nn.Module, batch: Any) -> int:
     return kept + _size(losses)
 
 
-def _on(part: Any, device: torch.device) -> Any:
-    return part.to(device) if isinstance(part, Tensor) else part
+def _samples(problem: Problem) -> int:
+    """Bytes of the samples, as far as it is known where they are."""
+    parts = (problem.train, problem.validation, problem.test, problem.held_out)
+    return sum(_size(part.tensors) for part in parts if isinstance(part, TensorDataset))
 
 
 def _size(tensors: Any) -> int:

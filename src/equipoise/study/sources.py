@@ -12,14 +12,14 @@ from typing import Annotated, Any, TypeAlias, get_args, get_origin, get_type_hin
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import ConfigDict, TypeAdapter, ValidationError
-from pydantic.errors import PydanticSchemaGenerationError
+from pydantic import ValidationError
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from equipoise.errors import UserError, near_match
 from equipoise.problems import BUILT_IN
 from equipoise.problems.problem import Problem, Recipe
+from equipoise.study.literals import adapter
 from equipoise.study.modules import imported, sha256, source_of
 
 ProblemLike: TypeAlias = "str | Problem | pd.DataFrame | Callable[..., Problem]"
@@ -165,11 +165,7 @@ class Source:
 def _read(parameter: Parameter, value: Any) -> Any:
     """A value as it is declared: a list as a tuple, a text as a path."""
     try:
-        adapter = TypeAdapter(parameter.hint, config=ConfigDict(arbitrary_types_allowed=True))
-    except (PydanticSchemaGenerationError, TypeError):
-        return value
-    try:
-        return adapter.validate_python(value)
+        return adapter(parameter.hint).validate_python(value)
     except ValidationError as error:
         reason = error.errors()[0]["msg"]
         raise UserError(f"`{parameter.name}` cannot be {value!r}: {reason}") from None
