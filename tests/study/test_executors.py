@@ -94,9 +94,9 @@ def test_of_a_process_that_dies_the_run_is_repeated(tmp_path, alone):
 
 def test_a_run_whose_process_always_dies_is_given_up(tmp_path):
     problem = toy.toy(losses=partial(dies_beyond, os.getpid()))
-    runs, failures = studied(tmp_path, problem, "constant,slaw", jobs=2)
+    runs, failures = studied(tmp_path, problem, "constant", jobs=2)
     assert runs == {}
-    assert {failure.reason for failure in failures.values()} == {"its process died 3 times"}
+    assert [failure.reason for failure in failures.values()] == ["its process died 3 times"]
 
 
 def dies_beyond(first, outputs, batch):
@@ -145,7 +145,7 @@ class Plain(toy.Network):
 
 def test_processes_that_train_a_run_together_are_as_one_with_the_whole_batch(tmp_path):
     problem = replace(toy.noisy(), network=Plain)
-    methods = "slaw,uncertainty,gradnorm,slgrad,slaw+slgate"
+    methods = "uncertainty,slaw+slgrad"
     one, _ = studied(tmp_path / "one", problem, methods)
     two, failures = studied(tmp_path / "two", problem, methods, processes=2)
     assert failures == {}
@@ -186,7 +186,7 @@ def whole(tmp_path_factory):
 @pytest.mark.parametrize("more", [(), ("--jobs", "2")], ids=["alone", "jobs"])
 def test_a_study_that_is_killed_again_and_again_ends_as_if_left_alone(tmp_path, whole, more):
     draw = random.Random(0)
-    for _ in range(3):
+    for _ in range(2):
         process = command(tmp_path, *more)
         time.sleep(draw.uniform(4, 9))
         os.killpg(process.pid, signal.SIGKILL)
@@ -229,3 +229,10 @@ def test_ray_makes_the_same_runs_though_a_worker_is_killed(tmp_path):
     assert killed
     assert failures == {}
     assert_same(runs, alone)
+
+
+def test_runs_at_once_of_several_processes_each(tmp_path):
+    problem = replace(toy.noisy(), network=Plain)
+    runs, failures = studied(tmp_path, problem, "slaw", jobs=2, processes=2)
+    assert failures == {}
+    assert len(runs) == 1
