@@ -3,6 +3,7 @@ import torch
 from study.toy import toy
 from torch import nn
 
+import equipoise
 from equipoise.errors import UserError
 from equipoise.study import memory
 from equipoise.study.memory import LIBRARIES, check_memory, footprint, jacobians
@@ -131,3 +132,10 @@ def test_the_random_state_is_left_alone():
 
 def test_no_shared_parameters():
     assert needed(toy(shared=lambda network: [])).gradient == 0
+
+
+def test_a_study_counts_the_runs_that_there_are_at_once(free, tmp_path):
+    free(2 * needed(toy()).total - 1)
+    with pytest.raises(UserError, match=r"^2 runs at once need"):
+        equipoise.compare(toy(), methods="slaw", seeds=2, jobs=8, out=tmp_path, progress=False)
+    equipoise.compare(toy(), methods="slaw", seeds=2, out=tmp_path, progress=False)
