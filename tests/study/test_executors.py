@@ -18,10 +18,11 @@ import torch
 from study import toy
 
 from equipoise import Constant
-from equipoise.study.asked import Where, ask, run
+from equipoise.study.asked import Where, ask
 from equipoise.study.folder import read_runs, read_study
 from equipoise.study.jobs import Failure
 from equipoise.study.methods import check_methods
+from equipoise.study.running import run
 
 ROOT = Path(__file__).parents[2]
 METHODS = "constant,slaw,slgate"

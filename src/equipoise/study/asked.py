@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,22 +18,10 @@ from equipoise.study.executors import Executor, in_turn, on_ray, on_workers
 from equipoise.study.folder import (
     Study,
     corrupted_csv,
-    make_way,
-    opened,
-    place_of,
-    read_runs,
-    set_aside,
-    write_corrupted,
-    write_run,
-    write_text,
 )
-from equipoise.study.jobs import Failure, Job, Training, Watcher, methods_and_seeds
-from equipoise.study.memory import check_memory
-from equipoise.study.methods import Method
+from equipoise.study.jobs import Training
 from equipoise.study.modules import sha256_of
-from equipoise.study.progress import Progress, Silent, plain_console
 from equipoise.study.record import WEIGHT_ERROR
-from equipoise.study.runs import Run
 from equipoise.study.sources import ProblemLike, Source
 
 LARGEST = 2**63 - 1
@@ -163,142 +150,3 @@ def _study(
         files={name: str(path.absolute()) for name, path in paths.items()},
         corrupted=None if wrong is None else sha256_of(wrong.encode()),
     )
-
-
-def run(
-    asked: Asked,
-    methods: Sequence[Method],
-    seeds: int,
-    out: Path,
-    where: Where,
-    *,
-    single_task: bool = False,
-) -> tuple[list[Run], dict[str, Failure]]:
-    """Make the runs that are not in the folder yet.
-
-    Returns:
-        The runs that were asked for, and the failures by the run's name.
-
-    Raises:
-        UserError: if that cannot be, or the folder is another's.
-    """
-    whole("seeds", seeds, MOST_SEEDS)
-    problem, training = asked.problem, asked.training
-    for method in methods:
-        if training.processes > 1 and not method.distributes:
-            raise UserError(
-                f"{method.label} would see only a process's share of a batch: leave it out, or "
-                "train with `processes` 1"
-            )
-    wanted = list(methods_and_seeds(methods, problem, seeds, single_task))
-    at_once = min(where.jobs, len(wanted)) if where.on == "processes" else 1
-    device = torch.device(training.device)
-    check_memory(problem, methods, training.recipe(problem), device, at_once)
-    study = replace(asked.study, asked={method.label: seeds for method, _, _ in wanted})
-    jobs = [
-        Job(
-            problem=study.problem,
-            method=method,
-            seed=seed,
-            task=task,
-            training=training,
-            identity=study.identity,
-            unfinished=_beside(place_of(out, study, method.label, seed, task)),
-            checkpoint=where.checkpoint,
-        )
-        for method, seed, task in wanted
-    ]
-    with ExitStack() as stack:
-        study, said = stack.enter_context(opened(out, study))
-        watcher: Watcher = Silent()
-        if where.progress:
-            progress = Progress(study, training.steps, len(jobs), plain_console())
-            watcher = stack.enter_context(progress)
-        _say_what_is_trained(watcher, study, problem, len(methods), seeds)
-        there = _there(out, study, watcher, said)
-        _check_sources(jobs, there)
-        for name, text in problem.files.items():
-            write_text(out / name, text)
-        write_corrupted(out, problem)
-        return _make(jobs, there, problem, study, out, where.executor, watcher)
-
-
-def _make(
-    jobs: Sequence[Job],
-    there: Mapping[str, Run],
-    problem: Problem,
-    study: Study,
-    out: Path,
-    executor: Executor,
-    watcher: Watcher,
-) -> tuple[list[Run], dict[str, Failure]]:
-    runs, failures, to_do = [], {}, []
-    for job in jobs:
-        assert job.unfinished is not None
-        if job.name in there:
-            job.unfinished.unlink(missing_ok=True)  # who was killed before he could
-            runs.append(there[job.name])
-            watcher.finished(job, there[job.name], trained=False)
-        else:
-            for sentence in make_way(
-                out, place_of(out, study, job.method.label, job.seed, job.task)
-            ):
-                watcher.said(sentence)
-            to_do.append(job)
-            job.unfinished.parent.mkdir(parents=True, exist_ok=True)
-    with closing(executor(problem, to_do, watcher)) as outcomes:
-        for job, outcome in outcomes:
-            if isinstance(outcome, Failure):
-                failures[job.name] = outcome
-                watcher.failed(job, outcome)
-                continue
-            run = write_run(out, study, outcome)
-            assert job.unfinished is not None
-            job.unfinished.unlink(missing_ok=True)
-            runs.append(run)
-            watcher.finished(job, run, trained=True)
-    return runs, failures
-
-
-def _there(out: Path, study: Study, watcher: Watcher, said: Sequence[str]) -> dict[str, Run]:
-    """The runs of the folder by name; what cannot be trusted makes way."""
-    for sentence in said:
-        watcher.said(sentence)
-    runs, damaged = read_runs(out, study)
-    for each in damaged:
-        place = set_aside(out, each.path)
-        watcher.said(
-            f"{each.path} cannot be trusted ({each.reason}): it is now {place}, and is trained "
-            "again if it is asked for"
-        )
-    return {run.name: run for run in runs}
-
-
-def _check_sources(jobs: Sequence[Job], there: Mapping[str, Run]) -> None:
-    """Refuse to go on beside runs of a method of the user's own that has changed since."""
-    for job in jobs:
-        run = there.get(job.name)
-        if run is not None and run.facts.source != job.method.source:
-            raise UserError(
-                f"the file of {job.method.label} has changed since {run.files} was made: delete "
-                "its runs, or give another `out`"
-            )
-
-
-def _beside(folder: Path) -> Path:
-    return folder.with_name(f"{folder.name}.unfinished").absolute()
-
-
-def _say_what_is_trained(
-    watcher: Watcher, study: Study, problem: Problem, methods: int, seeds: int
-) -> None:
-    recipe = study.recipe
-    watcher.said(
-        f"{study.problem}: {len(problem.tasks)} tasks, {len(problem.train):,} samples to train "
-        f"on, {len(problem.validation):,} to choose on, {len(problem.test):,} to test; "
-        f"methods {methods}, seeds {seeds}, {recipe['steps']:,} steps of {recipe['batch_size']:,}"
-    )
-    if problem.main is not None:
-        watcher.said(f"main task: {problem.main}; its {problem.objective} decides")
-    for note in problem.notes:
-        watcher.said(f"note: {note}")

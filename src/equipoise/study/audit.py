@@ -15,11 +15,12 @@ from sklearn.metrics import roc_auc_score
 
 from equipoise.errors import UserError
 from equipoise.problems.problem import Problem
-from equipoise.study.asked import Where, ask, run
+from equipoise.study.asked import Where, ask
 from equipoise.study.compare import PathLike
 from equipoise.study.csv import csv_text
 from equipoise.study.folder import write_text
 from equipoise.study.methods import Method, MethodLike, check_methods
+from equipoise.study.running import run
 from equipoise.study.runs import Run
 from equipoise.study.sources import ProblemLike
 from equipoise.weighting import Needs

@@ -9,9 +9,10 @@ from typing import Any, Literal, TypeAlias
 
 import pandas as pd
 
-from equipoise.study.asked import Where, ask, run
+from equipoise.study.asked import Where, ask
 from equipoise.study.methods import MethodLike, check_methods
 from equipoise.study.results import Results, open_study
+from equipoise.study.running import run
 from equipoise.study.sources import ProblemLike
 
 PathLike: TypeAlias = "str | os.PathLike[str]"

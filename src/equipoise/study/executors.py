@@ -25,7 +25,8 @@ from equipoise.study.jobs import Failure, Job, Watcher, try_job
 from equipoise.study.runs import Files
 
 Outcome: TypeAlias = tuple[Job, Files | Failure]
-Executor: TypeAlias = Callable[[Problem, Sequence[Job], Watcher], Generator[Outcome, None, None]]
+Outcomes: TypeAlias = Generator[Outcome, None, None]
+Executor: TypeAlias = Callable[[Problem, Sequence[Job], Watcher], Outcomes]
 """From jobs to what comes of them, in the order in which they are done."""
 
 ATTEMPTS = 3
@@ -34,7 +35,7 @@ TOLD_EVERY = 0.1
 """Seconds between two messages on how far a worker is."""
 
 
-def in_turn(problem: Problem, jobs: Sequence[Job], watcher: Watcher) -> Generator[Outcome, None, None]:
+def in_turn(problem: Problem, jobs: Sequence[Job], watcher: Watcher) -> Outcomes:
     """One job after another, in this process."""
     for job in jobs:
         watcher.started(job)
@@ -51,7 +52,7 @@ def _tell(watcher: Watcher, job: Job, news: int | str) -> None:
 def on_workers(number: int) -> Executor:
     """So many jobs at once, each in a process of this machine; of one that dies it is repeated."""
 
-    def run(problem: Problem, jobs: Sequence[Job], watcher: Watcher) -> Generator[Outcome, None, None]:
+    def run(problem: Problem, jobs: Sequence[Job], watcher: Watcher) -> Outcomes:
         content = _pickled(problem)
         waiting = deque((job, 1) for job in jobs)
         with ExitStack() as stack:
@@ -144,7 +145,7 @@ class _Told:
 def on_ray(address: str | None) -> Executor:
     """On a Ray cluster, or on Ray's own workers of this machine if ``address`` is ``None``."""
 
-    def run(problem: Problem, jobs: Sequence[Job], watcher: Watcher) -> Generator[Outcome, None, None]:
+    def run(problem: Problem, jobs: Sequence[Job], watcher: Watcher) -> Outcomes:
         ray = _ray()
         with ExitStack() as stack:
             if not ray.is_initialized():

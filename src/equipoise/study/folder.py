@@ -23,8 +23,10 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -246,15 +248,23 @@ def write_run(out: Path, study: Study, files: Files) -> Run:
 
 def read_runs(out: Path, study: Study) -> tuple[list[Run], list[Damaged]]:
     """All finished runs of a folder, in the order of their names; and what is no run of it."""
-    runs, damaged = [], []
-    for folder in sorted((out / "runs").glob("*/seed-*")):
-        if not folder.is_dir() or folder.parent.name.startswith("."):
-            continue
-        try:
-            runs.append(_checked_run(out, folder, study))
-        except _DAMAGED as error:
-            damaged.append(Damaged(folder, str(error) or type(error).__name__))
-    return runs, damaged
+    folders = [
+        folder
+        for folder in sorted((out / "runs").glob("*/seed-*"))
+        if folder.is_dir() and not folder.parent.name.startswith(".")
+    ]
+    # What takes time is to hash files, which Python does on all cores.
+    with ThreadPoolExecutor() as threads:
+        found = list(threads.map(partial(_run_or_damage, out, study), folders))
+    runs = [each for each in found if isinstance(each, Run)]
+    return runs, [each for each in found if isinstance(each, Damaged)]
+
+
+def _run_or_damage(out: Path, study: Study, folder: Path) -> Run | Damaged:
+    try:
+        return _checked_run(out, folder, study)
+    except _DAMAGED as error:
+        return Damaged(folder, str(error) or type(error).__name__)
 
 
 def _checked_run(out: Path, folder: Path, study: Study) -> Run:

@@ -51,11 +51,11 @@ class Job:
     task: str | None
     """The one task to learn, for ``single``."""
     training: Training
-    identity: str = ""
+    identity: str
     """Of the study."""
-    unfinished: Path | None = None
+    unfinished: Path
     """Where the run is kept while it is on its way."""
-    checkpoint: float = 60.0
+    checkpoint: float
     """Seconds from one time that it is kept to the next."""
 
     @property
@@ -132,7 +132,7 @@ def _unheard(news: int | str) -> None:
 
 def _train(job: Job, problem: Problem, told: Told, device: torch.device) -> Files:
     checkpoint = None
-    if job.unfinished is not None and job.method.resumes:
+    if job.method.resumes:
         identity = f"{job.identity} {job.name}"
         checkpoint = Checkpoint(job.unfinished, identity, job.checkpoint, told)
     with _threads(job.training.threads), torch.random.fork_rng():
