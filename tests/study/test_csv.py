@@ -13,7 +13,9 @@ def rows(frame):
     return list(csv.reader(io.StringIO(csv_text(frame))))
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\n=1"])
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+1+1", "-1-1", "-x", "-1.5.2", "-1\n=1", "@SUM(A1)", "\t=1", "\n=1"]
+)
 @pytest.mark.parametrize("kind", [object, "string", "category"])
 def test_no_text_is_a_formula(text, kind):
     frame = pd.DataFrame({text: pd.Series([text, "plain", "a=1", ""], dtype=kind)})
@@ -32,7 +34,12 @@ def test_numbers_stay():
     )
     assert csv_text(numbers) == numbers.to_csv(index=False)
     mixed = pd.DataFrame({"e": [-3, "-3", None]}, dtype=object)
-    assert rows(mixed)[1:3] == [["-3"], ["'-3"]]
+    assert rows(mixed)[1:3] == [["-3"], ["-3"]]
+
+
+@pytest.mark.parametrize("text", ["-1.5", "+2", "-.5", "-3.", "-1e-9", "+1E+5"])
+def test_a_text_that_is_a_plain_number_stays(text):
+    assert rows(pd.DataFrame({text: [text]})) == [[text], [text]]
 
 
 def test_the_table_itself_stays_and_may_be_odd():
