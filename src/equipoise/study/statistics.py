@@ -154,7 +154,7 @@ class Summary:
             columns["p"] = [row.p_value for row in rows]
         add("Δm, %", [row.delta_m for row in rows])
         columns["ms per step"] = [1000 * row.seconds_per_step for row in rows]
-        add("area under the ROC curve", [row.detection for row in rows])
+        add("detection", [row.detection for row in rows])
         return pd.DataFrame(columns)
 
 

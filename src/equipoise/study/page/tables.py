@@ -92,7 +92,9 @@ def detection_table(summary: Summary) -> Grid:
 
 
 def _seeds(summary: Summary, row: MethodSummary) -> str:
-    there, asked = summary.unfinished.get(row.method, (row.seeds, row.seeds))
+    if row.method not in summary.unfinished:
+        return ""
+    there, asked = summary.unfinished[row.method]
     return f"{there} of {asked} seeds"
 
 
