@@ -34,7 +34,9 @@ TOLD_EVERY = 0.1
 """Seconds between two messages on how far a worker is."""
 
 
-def in_turn(problem: Problem, jobs: Sequence[Job], watcher: Watcher) -> Generator[Outcome, None, None]:
+def in_turn(
+    problem: Problem, jobs: Sequence[Job], watcher: Watcher
+) -> Generator[Outcome, None, None]:
     """One job after another, in this process."""
     for job in jobs:
         watcher.started(job)
@@ -51,7 +53,9 @@ def _tell(watcher: Watcher, job: Job, news: int | str) -> None:
 def on_workers(number: int) -> Executor:
     """So many jobs at once, each in a process of this machine; of one that dies it is repeated."""
 
-    def run(problem: Problem, jobs: Sequence[Job], watcher: Watcher) -> Generator[Outcome, None, None]:
+    def run(
+        problem: Problem, jobs: Sequence[Job], watcher: Watcher
+    ) -> Generator[Outcome, None, None]:
         content = _pickled(problem)
         waiting = deque((job, 1) for job in jobs)
         with ExitStack() as stack:
@@ -144,7 +148,9 @@ class _Told:
 def on_ray(address: str | None) -> Executor:
     """On a Ray cluster, or on Ray's own workers of this machine if ``address`` is ``None``."""
 
-    def run(problem: Problem, jobs: Sequence[Job], watcher: Watcher) -> Generator[Outcome, None, None]:
+    def run(
+        problem: Problem, jobs: Sequence[Job], watcher: Watcher
+    ) -> Generator[Outcome, None, None]:
         ray = _ray()
         with ExitStack() as stack:
             if not ray.is_initialized():
