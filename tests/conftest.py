@@ -33,9 +33,11 @@ def run(monkeypatch, capsys, tmp_path):
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["equipoise", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
+        code = None
+        try:
             main()
-        code = stopped.value.code
+        except SystemExit as stopped:
+            code = stopped.code
         said = capsys.readouterr()
         text = said.out + said.err + (code if isinstance(code, str) else "")
         return (1 if isinstance(code, str) else code or 0), text

@@ -16,6 +16,7 @@ import pytest
 from study import toy
 from study.test_executors import METHODS, command, studied
 
+from equipoise import compare
 from equipoise.study import checkpoints
 from equipoise.study.checkpoints import Checkpoint
 from equipoise.study.folder import opened, read_runs, read_study
@@ -94,10 +95,14 @@ def sound(tmp_path_factory):
     base = tmp_path_factory.mktemp("sound")
     for problem, methods in {"noisy": "constant,slgate", "predicting": "constant"}.items():
         for kind, steps in {"sound": 4, "other": 5}.items():
-            code = "from equipoise_command import main; main()"
-            words = ["compare", f"study.toy:{problem}", "--methods", methods, "--seeds", "2"]
-            words += ["--steps", str(steps), "--out", str(base / f"{problem}-{kind}")]
-            subprocess.run([sys.executable, "-c", code, *words], env=ENVIRONMENT, check=True)
+            compare(
+                f"study.toy:{problem}",
+                methods=methods,
+                seeds=2,
+                steps=steps,
+                out=base / f"{problem}-{kind}",
+                progress=False,
+            )
     return base
 
 
@@ -191,15 +196,18 @@ def test_a_damaged_file_is_told_and_replaced(run, tmp_path, sound, name, way):
     elif name in ("study.json", "corrupted.csv") and (name, way) not in ANOTHER_STUDY | {
         ("corrupted.csv", another)  # the wrong labels of the other study are the same
     }:
-        assert told and name in told[0]
+        assert told
+        assert name in told[0]
     code, text = run(*COMMAND)
     told = sentences(code, text)
     if (name, way) in IN_THE_WAY:
-        assert told and name in told[0]
+        assert told
+        assert name in told[0]
         (out / name).rmdir()
         code, text = run(*COMMAND)
     elif (name, way) in ANOTHER_STUDY:
-        assert told and "holds a study of another configuration" in told[0]
+        assert told
+        assert "holds a study of another configuration" in told[0]
         (out / name).unlink()
         code, text = run(*COMMAND)
     assert code == 0, text
@@ -417,15 +425,28 @@ def test_the_first_of_two_commands_is_unharmed(tmp_path, sound, run):
     assert csv_bytes(out) == csv_bytes(sound / "noisy-sound")
 
 
+def alive(process):
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "ended"])
 def test_workers_do_not_outlive_their_study(tmp_path, number):
-    process = command(tmp_path / "out", "--jobs", "2")
+    code = "from equipoise_command import main; main()"
+    words = ["compare", "study.toy:noisy", "--methods", "slaw,slgate", "--seeds", "1"]
+    words += ["--steps", "1000000", "--checkpoint", "0", "--jobs", "2"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *words, "--out", str(tmp_path / "out")],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     waited_for(lambda: len(list(tmp_path.glob("out/runs/*/*.unfinished"))) == 2)
     workers = psutil.Process(process.pid).children(recursive=True)
     assert len(workers) >= 2
     process.send_signal(number)
-    gone, alive = psutil.wait_procs(workers, timeout=5)
-    assert alive == []
-    assert len(gone) == len(workers)
+    waited_for(lambda: not any(alive(each) for each in workers), seconds=20)
     assert process.wait() == -number
     assert "Traceback" not in process.communicate()[0].decode()
