@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 
-from equipoise.errors import UserError
+from equipoise.errors import UserError, reason_of
 
 STOPPED = 130
 PATIENCE = 2.0
@@ -36,8 +36,12 @@ def main() -> None:
     except BrokenPipeError:  # whoever read our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except (UserError, OSError) as error:
+    except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        where = "" if error.filename is None else f"{error.filename}: "
+        print(f"Error: {where}{reason_of(error)}", file=sys.stderr)
         sys.exit(1)
 
 

@@ -12,8 +12,10 @@ from typing import Any, Literal
 
 import pandas as pd
 import torch
+from rich.console import Console
 
 from equipoise.errors import UserError
+from equipoise.problems.parameters import LARGEST, check_whole
 from equipoise.problems.problem import Problem
 from equipoise.study.executors import Executor, in_turn, on_ray, on_workers
 from equipoise.study.folder import (
@@ -34,8 +36,9 @@ from equipoise.study.record import WEIGHT_ERROR
 from equipoise.study.runs import Run
 from equipoise.study.sources import ProblemLike, Source
 
-LARGEST = 2**63 - 1
 MOST_SEEDS = 100_000
+MOST_PROCESSES = 1_024
+"""Also threads: beyond any machine, and too few for a slip to bring one down."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,11 @@ class Where:
     on: Literal["processes", "ray"] = "processes"
     address: str | None = None
     checkpoint: float = 60.0
-    progress: bool = True
+    progress: bool | Console = True
+    """Whether to show how it goes, or where."""
 
     def __post_init__(self) -> None:
-        whole("jobs", self.jobs)
+        check_whole("jobs", self.jobs, 1, MOST_PROCESSES)
         if self.on not in ("processes", "ray"):
             raise UserError(f"`on` must be 'processes' or 'ray', found {self.on!r}")
         if self.address is not None and self.on != "ray":
@@ -102,12 +106,12 @@ def ask(
     made = given if isinstance(source.made, Problem) and not given else source.options(given)
     for name, value in {"steps": steps, "batch_size": batch_size}.items():
         if value is not None:
-            whole(name, value)
+            check_whole(name, value, 1, LARGEST)
     for name, value in {"threads": threads, "processes": processes}.items():
-        whole(name, value)
+        check_whole(name, value, 1, MOST_PROCESSES)
     if lr is not None and not (0 < lr < math.inf):
         raise UserError(f"`lr` must be a positive number, found {lr}")
-    _check_device(device)
+    check_device(device)
     found = source.make(made)
     usual = found.recipe
     training = Training(
@@ -118,16 +122,16 @@ def ask(
         processes=processes,
         device=device,
     )
+    if processes > training.batch_size:
+        raise UserError(
+            f"`processes`: a batch of {training.batch_size} has no sample for each of {processes}: "
+            "give fewer, or a larger `batch_size`"
+        )
     return Asked(found, training, _study(source, made, found, training))
 
 
-def whole(name: str, value: int, most: int = LARGEST) -> None:
-    """Refuse what is no positive integer of a reasonable size."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-        raise UserError(f"`{name}` must be an integer from 1 to {most:,}, found {value!r}")
-
-
-def _check_device(name: str) -> None:
+def check_device(name: str) -> None:
+    """Refuse what nothing can be computed on."""
     try:
         torch.ones(1, device=name).item()
     except (RuntimeError, AssertionError) as error:
@@ -177,7 +181,7 @@ def run(
     Raises:
         UserError: if that cannot be, or the folder is another's.
     """
-    whole("seeds", seeds, MOST_SEEDS)
+    check_whole("seeds", seeds, 1, MOST_SEEDS)
     problem, training = asked.problem, asked.training
     for method in methods:
         if training.processes > 1 and not method.distributes:
@@ -205,9 +209,10 @@ def run(
         study, said = stack.enter_context(opened(out, study))
         watcher: Watcher = Silent()
         if where.progress:
-            progress = Progress(study, training.steps, len(jobs), plain_console())
+            console = plain_console() if where.progress is True else where.progress
+            progress = Progress(study, training.steps, len(jobs), console)
             watcher = stack.enter_context(progress)
-        _say_what_is_trained(watcher, study, problem, len(methods), seeds)
+        _say_what_is_trained(watcher, study, problem, jobs, out)
         there = _there(out, study, watcher, said)
         _check_sources(jobs, there)
         for name, text in problem.files.items():
@@ -281,15 +286,27 @@ def _beside(
 
 
 def _say_what_is_trained(
-    watcher: Watcher, study: Study, problem: Problem, methods: int, seeds: int
+    watcher: Watcher, study: Study, problem: Problem, jobs: Sequence[Job], out: Path
 ) -> None:
-    recipe = study.recipe
+    methods = {job.method.label for job in jobs if job.task is None}
+    alone = {job.task for job in jobs if job.task is not None}
+    seeds = {job.seed for job in jobs}
+    single = f" and {_counted(len(alone), 'task')} alone" if alone else ""
     watcher.said(
-        f"{study.problem}: {len(problem.tasks)} tasks, {len(problem.train):,} samples to train "
-        f"on, {len(problem.validation):,} to choose on, {len(problem.test):,} to test; "
-        f"methods {methods}, seeds {seeds}, {recipe['steps']:,} steps of {recipe['batch_size']:,}"
+        f"{study.problem}: {_counted(len(problem.tasks), 'task')}; samples: {len(problem.train):,} "
+        f"to train on, {len(problem.validation):,} to choose the step on, {len(problem.test):,} to "
+        "test on"
+    )
+    watcher.said(
+        f"{_counted(len(jobs), 'run')} in {out}: {_counted(len(methods), 'method')}{single}, "
+        f"{_counted(len(seeds), 'seed')} each; {_counted(study.recipe['steps'], 'step')} of "
+        f"{_counted(study.recipe['batch_size'], 'sample')}"
     )
     if problem.main is not None:
         watcher.said(f"main task: {problem.main}; its {problem.objective} decides")
     for note in problem.notes:
         watcher.said(f"note: {note}")
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number:,} {thing}" + "s" * (number != 1)

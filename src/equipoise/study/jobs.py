@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -72,6 +72,18 @@ class Failure:
     """In a sentence."""
     trace: str = ""
     """Where it happened, if that is not in the sentence."""
+
+
+class RunError(UserError):
+    """Runs that could not be made, by their names: what the first came to."""
+
+    def __init__(self, failures: Mapping[str, Failure]) -> None:
+        name, first = next(iter(failures.items()))
+        others = len(failures) - 1
+        also = f", and so did {others:,} more: see above" if others else ""
+        super().__init__(f"{name} failed: {first.reason}{also}")
+        self.trace = first.trace
+        """Of the first; empty if the reason says it all."""
 
 
 class Watcher(Protocol):

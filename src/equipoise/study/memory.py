@@ -15,7 +15,9 @@ from equipoise.errors import UserError
 from equipoise.problems.memory import free_memory, gigabytes
 from equipoise.problems.problem import Problem, Recipe
 from equipoise.problems.scores import rows_at_once
+from equipoise.study.losses import losses_of
 from equipoise.study.methods import Method, aggregates
+from equipoise.study.modules import users_own
 
 LIBRARIES = 120_000_000
 """Bytes that PyTorch and others take at their first use, and that allocators do not give back."""
@@ -62,14 +64,16 @@ def check_memory(
     Raises:
         UserError: if a step does not fit with any method, or the Jacobian of one of ``methods``.
     """
-    needs, free = footprint(problem, recipe, device), free_memory(device)
+    with users_own("the problem cannot be learned"):
+        needs = footprint(problem, recipe, device)
+    free = free_memory(device)
     if needs.total > free:
         raise UserError(
             f"training needs about {gigabytes(needs.total)} ({gigabytes(needs.network)} for the "
             f"network, {gigabytes(needs.batch)} for a batch of {recipe.batch_size:,}, "
             f"{gigabytes(needs.evaluation)} to evaluate, {gigabytes(needs.record)} to record "
             f"{recipe.steps:,} steps), and {gigabytes(free)} are free: give a smaller "
-            "--batch-size or fewer --steps, or learn fewer tasks"
+            "`batch_size` or fewer `steps`, or learn fewer tasks"
         )
     tasks = len(problem.tasks)
     others = [method.label for method in methods if not jacobians(method)] or ["slaw"]
@@ -127,7 +131,7 @@ def _kept(problem: Problem, network: nn.Module, batch: Any) -> int:
         return tensor
 
     with saved_tensors_hooks(keep, lambda tensor: tensor):
-        losses = problem.loss_function(network, batch)  # alive, so that no address comes twice
+        losses = losses_of(problem)(network, batch)  # alive, so that no address comes twice
     kept = sum(size for address, size in sizes.items() if address not in parameters)
     return kept + _size(losses)
 
