@@ -1,5 +1,15 @@
 """Command lines that cannot be: each ends in a sentence, before anything is trained."""
 
+import shutil
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from equipoise.study import executors
+from equipoise.study.compare import compare
+
 HUGE = "1234567890123456789012345678901"
 LONG = "x" * 300
 
