@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["UserError", "near_match", "positive"]
+__all__ = ["UserError", "near_match", "positive", "reason_of"]
 
 
 class UserError(ValueError):
@@ -20,6 +20,11 @@ def near_match(name: str, known: Iterable[str]) -> str:
     names = list(known)
     near = difflib.get_close_matches(name, names, n=1)
     return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}."
+
+
+def reason_of(error: Exception) -> str:
+    """What an exception says, on one line, and of the system's without number and file."""
+    return (getattr(error, "strerror", None) or str(error)).partition("\n")[0]
 
 
 def positive(name: str, value: object) -> float:

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 
-from equipoise.errors import UserError
+from equipoise.errors import UserError, reason_of
 
 STOPPED, GOES_ON = 130, "stopped: the same command goes on from here"
 PATIENCE = 2.0
@@ -43,8 +43,8 @@ def main() -> None:
     except OSError as error:
         where = f"{error.filename2 or error.filename}: " if error.filename else ""
         print(
-            f"Error: {where}{error.strerror or error}: what is finished is kept; put that right, "
-            "and the same command goes on from here",
+            f"Error: {where}{reason_of(error)}: what is finished is kept; put that right, and the "
+            "same command goes on from here",
             file=sys.stderr,
         )
         sys.exit(1)

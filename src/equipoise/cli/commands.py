@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.console import Console
 
 from equipoise.cli.catalogue import list_methods, list_problems, show_methods
 from equipoise.cli.console import show
-from equipoise.cli.options import as_options, options_of
+from equipoise.cli.options import PATH, as_options, options_of
 from equipoise.errors import UserError
 from equipoise.problems import BUILT_IN
 from equipoise.problems.problem import Recipe
@@ -20,6 +21,7 @@ from equipoise.study import compare as comparisons
 from equipoise.study import predict as predictions
 from equipoise.study.csv import csv_text
 from equipoise.study.folder import write_text
+from equipoise.study.jobs import RunError
 from equipoise.study.methods import DEFAULT
 from equipoise.study.progress import plain_console
 from equipoise.study.results import open_study
@@ -106,7 +108,7 @@ def _training(recipe: Recipe | None) -> list[click.Option]:
         ),
         click.Option(
             ["--out"],
-            type=click.Path(path_type=Path),
+            type=PATH,
             metavar="FOLDER",
             help="Where the results go; by default results/PROBLEM.",
         ),
@@ -143,16 +145,26 @@ def _command(
     """The command that makes the problem of its own options, and acts with the others."""
     own, others = options_of(source), [*options, *_training(source.recipe)]
     names = [str(option.name) for option in (*own, *others)]
-    taken = sorted(name for name in names if names.count(name) > 1)
+    flags = [
+        *_HELP["help_option_names"],
+        *(flag for option in (*own, *others) for flag in (*option.opts, *option.secondary_opts)),
+    ]
+    taken = [flag for flag in flags if flags.count(flag) > 1]
     if taken:
-        raise UserError(f"{source.name} has a parameter that the command has too: {taken[0]}")
+        raise UserError(
+            f"{source.name} has a parameter of which {taken[0]} is made, which there is already: "
+            "give it another name"
+        )
 
     def run(**values: Any) -> None:
         given = {str(option.name): values.pop(str(option.name)) for option in own}
         told = {name: value for name, value in given.items() if value is not None}
+        console = plain_console(worded=lambda text: as_options(text, names))
         try:
-            act(source.name, options=told, **values)
+            act(console, source.name, options=told, **values)
         except UserError as error:
+            if isinstance(error, RunError) and error.trace:
+                print(error.trace, file=sys.stderr)
             raise UserError(as_options(str(error), names)) from error
 
     return click.Command(
@@ -164,22 +176,17 @@ def _command(
     )
 
 
-def _compare(name: str, **values: Any) -> None:
-    results = comparisons.compare(name, **values)
-    show(results)
+def _compare(console: Console, name: str, **values: Any) -> None:
+    results = comparisons.compare(name, progress=console, **values)
+    show(results, console)
     if results.failures:
-        first, failure = next(iter(results.failures.items()))
-        if failure.trace:
-            plain_console(stderr=True).print(failure.trace)
-        raise UserError(
-            f"{len(results.failures)} runs failed; the first is {first}: {failure.reason}"
-        )
+        raise RunError(results.failures)
 
 
-def _audit(name: str, **values: Any) -> None:
-    found = audits.audit(name, **values)
+def _audit(console: Console, name: str, **values: Any) -> None:
+    found = audits.audit(name, progress=console, **values)
     for line in [*found.findings, f"labels: {found.folder / audits.LABELS}"]:
-        plain_console().print(line)
+        console.print(line)
 
 
 @equipoise.command(
@@ -220,13 +227,13 @@ def audit() -> None:
 
 
 @equipoise.command(context_settings=_HELP)
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.argument("rows", type=click.Path(path_type=Path))
+@click.argument("folder", type=PATH)
+@click.argument("rows", type=PATH)
 @click.option("--method", help="Whose networks; by default those of the best method.")
 @click.option("--device", default="cpu", show_default=True, help="Where to predict.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FILE",
     help="The CSV file to write, not there yet; by default the terminal.",
 )
@@ -249,12 +256,12 @@ def predict(folder: Path, rows: Path, method: str | None, device: str, out: Path
 
 
 @equipoise.command(context_settings=_HELP)
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=PATH)
 def report(folder: Path) -> None:
     """Write the table, the summary and the page of a folder anew, from its finished runs."""
     results = open_study(folder)
     results.write()
-    show(results)
+    show(results, plain_console())
 
 
 @equipoise.command(context_settings=_HELP)

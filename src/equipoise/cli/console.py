@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from equipoise.study.page.tables import DIVERGED, detection_table, results_table
-from equipoise.study.progress import plain_console
 from equipoise.study.results import Results
 from equipoise.study.statistics import Summary
 
@@ -14,9 +14,8 @@ WIDE = 120
 """Columns of a terminal from which on all metrics have room."""
 
 
-def show(results: Results) -> None:
+def show(results: Results, console: Console) -> None:
     """The comparison, the verdict, and where the page is."""
-    console = plain_console()
     for each in results.damaged:
         console.print(f"left out: {each.path}, which cannot be trusted ({each.reason})")
     console.print(summary_table(results.comparison, console.width))

@@ -17,7 +17,7 @@ from equipoise.study.sources import Parameter, Source
 def options_of(source: Source) -> list[click.Option]:
     """An option for each parameter of the problem's function."""
     parameters = source.parameters()
-    return [_option(each, parameters) for each in parameters.values()]
+    return [_option(each, parameters) for each in parameters.values() if _is_option(each)]
 
 
 def as_options(text: str, names: Iterable[str]) -> str:
@@ -30,14 +30,17 @@ def as_options(text: str, names: Iterable[str]) -> str:
     )
 
 
+def _is_option(parameter: Parameter) -> bool:
+    """Whether the command line can give it, or has to; what has a default can be left alone."""
+    return parameter.default is inspect.Parameter.empty or _type(_told(parameter.hint)) is not None
+
+
 def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
 def _option(parameter: Parameter, known: Iterable[str]) -> click.Option:
-    hint, default = parameter.hint, parameter.default
-    if get_origin(hint) in (Union, types.UnionType):
-        hint = next(kind for kind in get_args(hint) if kind is not type(None))
+    hint, default = _told(parameter.hint), parameter.default
     help = None if parameter.text is None else as_options(parameter.text, known)
     flag = _flag(parameter.name)
     if hint is bool:
@@ -46,7 +49,7 @@ def _option(parameter: Parameter, known: Iterable[str]) -> click.Option:
     required = default is inspect.Parameter.empty
     return click.Option(
         [flag],
-        type=_type(hint),
+        type=_type(hint) or str,
         help=help,
         required=required,
         show_default=default is not None,
@@ -54,14 +57,37 @@ def _option(parameter: Parameter, known: Iterable[str]) -> click.Option:
     )
 
 
+def _told(hint: Any) -> Any:
+    """What a value is, where it can be ``None`` too."""
+    if get_origin(hint) in (Union, types.UnionType):
+        return next(kind for kind in get_args(hint) if kind is not type(None))
+    return hint
+
+
 def _type(hint: Any) -> Any:
+    """What reads a value of this kind from a command line, if anything does."""
     if get_origin(hint) is Literal:
         return click.Choice(get_args(hint))
     if get_origin(hint) is tuple:
         return _List(get_args(hint)[0])
-    if hint is Path or Path in get_args(hint):
-        return click.Path(path_type=Path)
-    return hint
+    if hint is Path:
+        return PATH
+    return hint if hint in (bool, int, float, str) else None
+
+
+class _Path(click.ParamType[Path]):
+    """A path that a file system takes: an empty one is what a variable without a value leaves."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        text = str(value)
+        if not text or "\0" in text:
+            self.fail(f"{text!r} is no path.", param, ctx)
+        return Path(text)
+
+
+PATH = _Path()
 
 
 class _List(click.ParamType[tuple[Any, ...]]):

@@ -11,8 +11,10 @@ from typing import Any, Literal
 
 import pandas as pd
 import torch
+from rich.console import Console
 
 from equipoise.errors import UserError
+from equipoise.problems.parameters import LARGEST, check_whole
 from equipoise.problems.problem import Problem
 from equipoise.study.executors import Executor, in_turn, on_ray, on_workers
 from equipoise.study.folder import (
@@ -24,8 +26,9 @@ from equipoise.study.modules import sha256_of
 from equipoise.study.record import WEIGHT_ERROR
 from equipoise.study.sources import ProblemLike, Source
 
-LARGEST = 2**63 - 1
 MOST_SEEDS = 100_000
+MOST_PROCESSES = 1_024
+"""Also threads: beyond any machine, and too few for a slip to bring one down."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +53,11 @@ class Where:
     on: Literal["processes", "ray"] = "processes"
     address: str | None = None
     checkpoint: float = 60.0
-    progress: bool = True
+    progress: bool | Console = True
+    """Whether to show how it goes, or where."""
 
     def __post_init__(self) -> None:
-        whole("jobs", self.jobs)
+        check_whole("jobs", self.jobs, 1, MOST_PROCESSES)
         if self.on not in ("processes", "ray"):
             raise UserError(f"`on` must be 'processes' or 'ray', found {self.on!r}")
         if self.address is not None and self.on != "ray":
@@ -92,12 +96,12 @@ def ask(
     made = given if isinstance(source.made, Problem) and not given else source.options(given)
     for name, value in {"steps": steps, "batch_size": batch_size}.items():
         if value is not None:
-            whole(name, value)
+            check_whole(name, value, 1, LARGEST)
     for name, value in {"threads": threads, "processes": processes}.items():
-        whole(name, value)
+        check_whole(name, value, 1, MOST_PROCESSES)
     if lr is not None and not (0 < lr < math.inf):
         raise UserError(f"`lr` must be a positive number, found {lr}")
-    _check_device(device)
+    check_device(device)
     found = source.make(made)
     usual = found.recipe
     training = Training(
@@ -108,16 +112,16 @@ def ask(
         processes=processes,
         device=device,
     )
+    if processes > training.batch_size:
+        raise UserError(
+            f"`processes`: a batch of {training.batch_size} has no sample for each of {processes}: "
+            "give fewer, or a larger `batch_size`"
+        )
     return Asked(found, training, _study(source, made, found, training))
 
 
-def whole(name: str, value: int, most: int = LARGEST) -> None:
-    """Refuse what is no positive integer of a reasonable size."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-        raise UserError(f"`{name}` must be an integer from 1 to {most:,}, found {value!r}")
-
-
-def _check_device(name: str) -> None:
+def check_device(name: str) -> None:
+    """Refuse what nothing can be computed on."""
     try:
         torch.ones(1, device=name).item()
     except (RuntimeError, AssertionError) as error:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from rich.console import Console
 from sklearn.metrics import roc_auc_score
 
 from equipoise.errors import UserError
@@ -19,6 +20,7 @@ from equipoise.study.asked import Where, ask
 from equipoise.study.compare import PathLike
 from equipoise.study.csv import csv_text
 from equipoise.study.folder import write_text
+from equipoise.study.jobs import RunError
 from equipoise.study.methods import Method, MethodLike, check_methods
 from equipoise.study.running import run
 from equipoise.study.runs import Run
@@ -71,7 +73,7 @@ def audit(
     address: str | None = None,
     checkpoint: float = 60.0,
     out: PathLike | None = None,
-    progress: bool = True,
+    progress: bool | Console = True,
 ) -> Audit:
     """Find training labels that are likely to be wrong, the most suspicious first.
 
@@ -97,7 +99,7 @@ def audit(
         address: of a Ray cluster.
         checkpoint: seconds.
         out: the folder of the runs and of ``labels.csv``.
-        progress: whether to show how it goes.
+        progress: whether to show how it goes, or where.
 
     Returns:
         Its ``labels`` are the main task's first, of a task the most suspicious first. Columns
@@ -123,8 +125,8 @@ def audit(
     chosen = check_audit(method, asked.problem)
     folder = asked.usual_folder if out is None else Path(out)
     runs, failures = run(asked, [chosen], seeds, folder, where)
-    for name, failure in failures.items():
-        raise UserError(f"{name} failed: {failure.reason}")
+    if failures:
+        raise RunError(failures)
     labels = label_table(asked.problem, runs)
     write_text(folder / LABELS, csv_text(labels))
     return Audit(folder, labels)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import pandas as pd
+from rich.console import Console
 
 from equipoise.study.asked import Where, ask
 from equipoise.study.methods import MethodLike, check_methods
@@ -36,7 +37,7 @@ def compare(
     address: str | None = None,
     checkpoint: float = 60.0,
     out: PathLike | None = None,
-    progress: bool = True,
+    progress: bool | Console = True,
 ) -> Results:
     """Train methods side by side on a problem, and say which serves it best.
 
@@ -66,7 +67,7 @@ def compare(
         address: of a Ray cluster; without it Ray starts workers of its own on this machine.
         checkpoint: seconds from one time that a run on its way is kept to the next.
         out: the folder of the results; by default ``results/PROBLEM``.
-        progress: whether to show how it goes.
+        progress: whether to show how it goes, or the console on which to.
 
     Raises:
         UserError: in a sentence, for what cannot be; before anything is trained where that can be

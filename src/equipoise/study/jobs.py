@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -76,6 +76,18 @@ class Failure:
 
 Told: TypeAlias = Callable[["int | str"], None]
 """Gets the number of steps that a run has done; and sentences that a user should know."""
+
+
+class RunError(UserError):
+    """Runs that could not be made, by their names: what the first came to."""
+
+    def __init__(self, failures: Mapping[str, Failure]) -> None:
+        name, first = next(iter(failures.items()))
+        others = len(failures) - 1
+        also = f", and so did {others:,} more: see above" if others else ""
+        super().__init__(f"{name} failed: {first.reason}{also}")
+        self.trace = first.trace
+        """Of the first; empty if the reason says it all."""
 
 
 class Watcher(Protocol):

@@ -16,8 +16,10 @@ from equipoise.errors import UserError
 from equipoise.problems.memory import free_memory, gigabytes
 from equipoise.problems.problem import Problem, Recipe
 from equipoise.study.batches import to_device
+from equipoise.study.losses import losses_of
 from equipoise.study.measure import rows_at_once
 from equipoise.study.methods import Method, aggregates
+from equipoise.study.modules import users_own
 
 LIBRARIES = 120_000_000
 """Bytes that PyTorch and others take at their first use, and that allocators do not give back."""
@@ -72,7 +74,9 @@ def check_memory(
     Raises:
         UserError: if a step does not fit with any method, or the Jacobian of one of ``methods``.
     """
-    needs, free = footprint(problem, recipe, device), free_memory(device)
+    with users_own("the problem cannot be learned"):
+        needs = footprint(problem, recipe, device)
+    free = free_memory(device)
     copy = needs.samples if jobs > 1 else 0
     copied = f", {gigabytes(copy)} to hold the samples" if copy else ""
 
@@ -149,7 +153,7 @@ def _kept(problem: Problem, network: nn.Module, batch: Any) -> int:
         return tensor
 
     with saved_tensors_hooks(keep, lambda tensor: tensor):
-        losses = problem.loss_function(network, batch)  # alive, so that no address comes twice
+        losses = losses_of(problem)(network, batch)  # alive, so that no address comes twice
     kept = sum(size for address, size in sizes.items() if address not in parameters)
     return kept + _size(losses)
 

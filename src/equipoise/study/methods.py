@@ -17,7 +17,7 @@ from equipoise.problems.problem import Problem
 from equipoise.step import Step
 from equipoise.study.arguments import checked, options_of
 from equipoise.study.losses import losses_of
-from equipoise.study.modules import imported, text_of
+from equipoise.study.modules import imported, text_of, users_own
 from equipoise.study.names import Named, parse, shown
 from equipoise.study.statistics import IDEAL, SINGLE
 from equipoise.weighting import Needs, Weighting
@@ -172,8 +172,9 @@ def check_methods(given: str | Sequence[MethodLike] | None, problem: Problem) ->
         if labels.count(method.label) > 1:
             raise UserError(f"the method {method.label!r} is named twice")
         _check_needs(method, problem)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), users_own("the problem's network"):
         network = problem.network()
+        list(problem.shared(network))
     weightings = {method.label: method.make(problem, 0, network) for method in methods}
     # Not those that aggregate: a step of theirs may need memory or minutes. Not those that serve a
     # main task: of a few samples none may have its label.
@@ -296,9 +297,9 @@ def _check_step(weightings: Mapping[str, Weighting], problem: Problem, network: 
     """Refuse what fails in a step on a few samples where constant weights do not."""
     losses = losses_of(problem)
     with torch.random.fork_rng():
-        batch = problem.train[torch.arange(min(TRIED, len(problem.train)))]
 
         def take_step(weighting: Weighting) -> None:
+            batch = problem.train[torch.arange(min(TRIED, len(problem.train)))]
             weighting.weigh(Step(losses, network, batch))
 
         try:
@@ -308,7 +309,7 @@ def _check_step(weightings: Mapping[str, Weighting], problem: Problem, network: 
         for label, weighting in weightings.items():
             try:
                 take_step(weighting)
-            except (ValueError, RuntimeError) as error:
+            except Exception as error:
                 reason = str(error).partition("\n")[0] or type(error).__name__
                 raise UserError(
                     f"{label} cannot serve this problem, and slaw can: {reason}"

@@ -8,11 +8,21 @@ import inspect
 import os
 import re
 import sys
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from equipoise.errors import UserError
 
+_OTHERS = (
+    str(Path(__file__).parents[1]),
+    *{sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")},
+    "<",
+)
+"""Where what a user did not write is, and how Python calls what is in no file."""
 _PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 
@@ -32,13 +42,43 @@ def imported(name: str, path: str | None = None) -> Any:
         raise UserError(f"{name} cannot be imported: name it as module:attribute")
     if (here := os.getcwd()) not in sys.path:
         sys.path.insert(0, here)
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise UserError(f"{name}: there is no module {error.name!r}") from None
+    with users_own(name):
+        try:
+            module = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+                raise
+            raise UserError(f"{name}: there is no module {error.name!r}") from None
     if not hasattr(module, attribute):
         raise UserError(f"{name}: {module_name} has no {attribute!r}")
     return getattr(module, attribute)
+
+
+@contextmanager
+def users_own(name: str) -> Iterator[None]:
+    """Say of what goes wrong in a user's own code what it is, and in which line of which file.
+
+    Raises:
+        UserError: instead of any other exception but those of the system, which say it themselves.
+    """
+    try:
+        yield
+    except (UserError, OSError):
+        raise
+    except (Exception, SystemExit) as error:
+        reason = error.msg if isinstance(error, SyntaxError) else str(error).partition("\n")[0]
+        said = ": ".join(filter(None, [name, type(error).__name__, reason]))
+        raise UserError(f"{said}{_place(error)}") from error
+
+
+def _place(error: BaseException) -> str:
+    """The last line of a user's own that led to an error, if any is known."""
+    if isinstance(error, SyntaxError):
+        return f" ({error.filename}, line {error.lineno})" if error.filename else ""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if not frame.filename.startswith(_OTHERS):
+            return f" ({frame.filename}, line {frame.lineno})"
+    return ""
 
 
 def source_of(name: str) -> str | None:

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from equipoise.errors import UserError
 from equipoise.problems import BUILT_IN
 from equipoise.problems.problem import Problem
+from equipoise.study.asked import check_device
 from equipoise.study.compare import PathLike
 from equipoise.study.folder import Study, place_of
+from equipoise.study.modules import users_own
 from equipoise.study.results import open_study
 from equipoise.study.runs import Run
 from equipoise.study.sources import HASH, ProblemLike, Source
@@ -48,7 +50,8 @@ def predict(
     found = _problem_of(results.study, problem)
     if found.predict is None:
         raise UserError(f"{results.study.problem} cannot predict new samples")
-    chosen = method or results.best
+    check_device(device)
+    chosen = results.best if method is None else method
     if chosen is None:
         raise UserError(f"{folder} names no best method: {results.verdict} Give a `method`")
     for each in results.damaged:
@@ -61,7 +64,7 @@ def predict(
     if not runs:
         raise UserError(f"{folder} has no networks of {chosen}")
     networks = [_trained(found, run).to(device).eval() for run in runs]
-    with torch.no_grad():
+    with torch.no_grad(), users_own(results.study.problem):
         return found.predict(rows if isinstance(rows, pd.DataFrame) else Path(rows), networks)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -14,12 +16,24 @@ from equipoise.study.jobs import Failure, Job
 from equipoise.study.runs import Run, named
 
 
-def plain_console(*, markup: bool = False, stderr: bool = False) -> Console:
-    """A console that leaves lines whole and words as they are."""
-    wide = Console(highlight=False, soft_wrap=True, markup=markup, stderr=stderr)
-    if wide.is_terminal or wide.is_jupyter:
-        return wide
-    return Console(highlight=False, soft_wrap=True, markup=markup, stderr=stderr, width=200)
+class _Worded(Console):
+    """A console that says each line in other words."""
+
+    def __init__(self, worded: Callable[[str], str], **options: Any) -> None:
+        super().__init__(**options)
+        self.worded = worded
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        said = (self.worded(each) if isinstance(each, str) else each for each in objects)
+        super().print(*said, **options)
+
+
+def plain_console(*, markup: bool = False, worded: Callable[[str], str] = str) -> Console:
+    """A console that leaves lines whole, and words as they are but for what ``worded`` changes."""
+    console = _Worded(worded, highlight=False, soft_wrap=True, markup=markup)
+    if not (console.is_terminal or console.is_jupyter):
+        console.width = 200
+    return console
 
 
 DRAWN_EVERY = 0.1

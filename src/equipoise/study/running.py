@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 
 from equipoise.errors import UserError
+from equipoise.problems.parameters import check_whole
 from equipoise.problems.problem import Problem
-from equipoise.study.asked import MOST_SEEDS, Asked, Where, whole
+from equipoise.study.asked import MOST_SEEDS, Asked, Where
 from equipoise.study.executors import Executor
 from equipoise.study.folder import (
     Study,
@@ -48,7 +49,7 @@ def run(
     Raises:
         UserError: if that cannot be, or the folder is another's.
     """
-    whole("seeds", seeds, MOST_SEEDS)
+    check_whole("seeds", seeds, 1, MOST_SEEDS)
     problem, training = asked.problem, asked.training
     for method in methods:
         if training.processes > 1 and not method.distributes:
@@ -78,9 +79,10 @@ def run(
         study, said = stack.enter_context(opened(out, study))
         watcher: Watcher = Silent()
         if where.progress:
-            progress = Progress(study, training.steps, len(jobs), plain_console())
+            console = plain_console() if where.progress is True else where.progress
+            progress = Progress(study, training.steps, len(jobs), console)
             watcher = stack.enter_context(progress)
-        _say_what_is_trained(watcher, study, problem, len(methods), seeds)
+        _say_what_is_trained(watcher, study, problem, jobs, out)
         there = _there(out, study, watcher, said)
         _check_sources(jobs, there)
         for name, text in problem.files.items():
@@ -154,15 +156,27 @@ def _beside(folder: Path) -> Path:
 
 
 def _say_what_is_trained(
-    watcher: Watcher, study: Study, problem: Problem, methods: int, seeds: int
+    watcher: Watcher, study: Study, problem: Problem, jobs: Sequence[Job], out: Path
 ) -> None:
-    recipe = study.recipe
+    methods = {job.method.label for job in jobs if job.task is None}
+    alone = {job.task for job in jobs if job.task is not None}
+    seeds = {job.seed for job in jobs}
+    single = f" and {_counted(len(alone), 'task')} alone" if alone else ""
     watcher.said(
-        f"{study.problem}: {len(problem.tasks)} tasks, {len(problem.train):,} samples to train "
-        f"on, {len(problem.validation):,} to choose on, {len(problem.test):,} to test; "
-        f"methods {methods}, seeds {seeds}, {recipe['steps']:,} steps of {recipe['batch_size']:,}"
+        f"{study.problem}: {_counted(len(problem.tasks), 'task')}; samples: {len(problem.train):,} "
+        f"to train on, {len(problem.validation):,} to choose the step on, {len(problem.test):,} to "
+        "test on"
+    )
+    watcher.said(
+        f"{_counted(len(jobs), 'run')} in {out}: {_counted(len(methods), 'method')}{single}, "
+        f"{_counted(len(seeds), 'seed')} each; {_counted(study.recipe['steps'], 'step')} of "
+        f"{_counted(study.recipe['batch_size'], 'sample')}"
     )
     if problem.main is not None:
         watcher.said(f"main task: {problem.main}; its {problem.objective} decides")
     for note in problem.notes:
         watcher.said(f"note: {note}")
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number:,} {thing}" + "s" * (number != 1)

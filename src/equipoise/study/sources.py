@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeAlias, get_args, get_origin
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,7 @@ from equipoise.errors import UserError, near_match
 from equipoise.problems import BUILT_IN
 from equipoise.problems.problem import Problem, Recipe
 from equipoise.study.literals import adapter
-from equipoise.study.modules import imported, sha256, source_of
+from equipoise.study.modules import imported, sha256, source_of, users_own
 
 ProblemLike: TypeAlias = "str | Problem | pd.DataFrame | Callable[..., Problem]"
 """A built-in problem's name or ``module:attribute``; a problem; a table; a function that makes one.
@@ -98,24 +99,25 @@ class Source:
         """How it is trained unless a user says otherwise, as far as that is known before."""
         if isinstance(self.made, Problem):
             return self.made.recipe
-        default = getattr(inspect.signature(self.made).parameters.get("recipe"), "default", None)
+        default = getattr(self._signature().parameters.get("recipe"), "default", None)
         return default if isinstance(default, Recipe) else None
 
     def parameters(self) -> dict[str, Parameter]:
         """What it can be made with, by name; of a recipe :attr:`recipe` tells."""
         if isinstance(self.made, Problem):
             return {}
-        hints = get_type_hints(self.made, include_extras=True)
         found = {}
-        for name, each in inspect.signature(self.made).parameters.items():
-            hint, *texts = (
-                get_args(hints[name])
-                if get_origin(hints.get(name)) is Annotated
-                else (hints.get(name, str),)
-            )
+        for name, each in self._signature().parameters.items():
+            told = str if each.annotation is each.empty else each.annotation
+            hint, *texts = get_args(told) if get_origin(told) is Annotated else (told,)
             if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD) and hint is not Recipe:
                 found[name] = Parameter(name, hint, each.default, texts[0] if texts else None)
         return found
+
+    def _signature(self) -> inspect.Signature:
+        assert not isinstance(self.made, Problem)
+        with users_own(self.name):
+            return inspect.signature(self.made, eval_str=True)
 
     def options(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """All options: those given, as they are declared, and the defaults.
@@ -144,7 +146,10 @@ class Source:
 
     def make(self, options: Mapping[str, Any]) -> Problem:
         """The problem of these options."""
-        problem = self.made if isinstance(self.made, Problem) else self.made(**options)
+        if isinstance(self.made, Problem):
+            return self.made
+        with nullcontext() if self.name in BUILT_IN else users_own(self.name):
+            problem = self.made(**options)
         if not isinstance(problem, Problem):
             raise UserError(f"{self.name} must return a Problem, found {type(problem).__name__}")
         return problem

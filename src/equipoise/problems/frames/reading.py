@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import infer_dtype
 
-from equipoise.errors import UserError
+from equipoise.errors import UserError, reason_of
 from equipoise.problems.frames.columns import some
 
 PARQUET = (".parquet", ".pq")
@@ -70,7 +70,7 @@ def _read_csv(data: Path) -> pd.DataFrame:
     except (OSError, EOFError, ValueError, OverflowError, zlib.error) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"cannot read {data} as a CSV file: {error}") from error
+        raise UserError(f"cannot read {data} as a CSV file: {reason_of(error)}") from error
     if not isinstance(frame.index, pd.RangeIndex):
         raise UserError(f"{data} has rows with more cells than columns; give each column a name")
     return frame
@@ -95,7 +95,7 @@ def _read_parquet(data: Path) -> pd.DataFrame:
         # An index that pandas stored is a column as any other.
         frame: pd.DataFrame = table.to_pandas(ignore_metadata=True).convert_dtypes()
     except (OSError, ArrowException) as error:
-        raise UserError(f"cannot read {data} as a Parquet file: {error}") from error
+        raise UserError(f"cannot read {data} as a Parquet file: {reason_of(error)}") from error
     return frame
 
 

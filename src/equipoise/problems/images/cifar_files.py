@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from equipoise.errors import UserError
+from equipoise.errors import UserError, reason_of
 from equipoise.problems.images.cifar_pickle import read_pickled
 
 CLASSES = (
@@ -154,7 +154,7 @@ def _contents_of_archive(data: Path) -> dict[str, bytes]:
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         raise UserError(
             f"cannot read {data} as CIFAR-10, which is an .npz file, a .tar.gz file or a folder: "
-            f"{error}"
+            f"{reason_of(error)}"
         ) from error
     return contents
 
