@@ -92,7 +92,7 @@ def test_the_sentence_says_why_and_what_could_serve(free, methods, other):
 def test_a_step_that_fits_with_no_method(free):
     problem = wide()
     free(needed(problem).total - 1)
-    with pytest.raises(UserError, match="--batch-size"):
+    with pytest.raises(UserError, match="`batch_size`"):
         check_memory(problem, find_methods("slaw"), problem.recipe, CPU)
 
 

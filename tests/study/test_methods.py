@@ -70,7 +70,7 @@ def test_the_ideal_has_no_options():
 
 @pytest.mark.parametrize("name", ["slgate", "slaw+slgate", "cosinegate"])
 def test_a_method_that_serves_a_main_task_needs_one(name):
-    with pytest.raises(UserError, match="--main"):
+    with pytest.raises(UserError, match="`main`"):
         check_methods(name, toy())
     assert checked(name, held_out()) == [name]
 
@@ -78,7 +78,7 @@ def test_a_method_that_serves_a_main_task_needs_one(name):
 def test_a_method_that_asks_for_samples_held_out_needs_them():
     problem = replace(held_out(), held_out=None)
     assert checked("cosinegate", problem) == ["cosinegate"]
-    with pytest.raises(UserError, match="--held-out"):
+    with pytest.raises(UserError, match="`held_out`"):
         check_methods("slaw+slgrad", problem)
 
 
@@ -152,9 +152,7 @@ def test_a_fault_of_the_problem_is_not_laid_to_a_method():
 def listing(monkeypatch, capsys):
     def listing(*method):
         monkeypatch.setattr(sys, "argv", ["equipoise", "methods", *method])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        assert not stopped.value.code
+        main()
         return capsys.readouterr().out
 
     return listing
