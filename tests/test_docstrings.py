@@ -14,7 +14,7 @@ APART = ("equipoise.cli", "equipoise.problems", "equipoise.study")
 MODULES = [
     module.name
     for module in pkgutil.walk_packages(equipoise.__path__, "equipoise.")
-    if not module.name.startswith(APART)
+    if not module.name.startswith(APART) and not module.name.endswith("__main__")
 ]
 
 

@@ -109,9 +109,10 @@ def test_one_of_samples_is_compared_audited_and_composed(run, own, tmp_path):
     assert code == 0, text
     assert set(runs_of(tmp_path / "out")) == {name, f"slaw+{name}(every=2)"}
     assert len(list((tmp_path / "out").glob("runs/*/seed-0/samples.npz"))) == 2
-    code, text = run("audit", "study.toy:noisy", "--method", name, "--steps", 60, "--seeds", 1)
+    options = ["--steps", 60, "--seeds", 1, "--out", "audited"]
+    code, text = run("audit", "study.toy:noisy", "--method", name, *options)
     assert code == 0, text
-    table = pd.read_csv(tmp_path / "audit.csv").query("task == '[a]'")
+    table = pd.read_csv(tmp_path / "audited" / "labels.csv").query("task == '[a]'")
     wrong = table["corrupted"].sum()
     assert table["corrupted"].iloc[:wrong].mean() > 2 * table["corrupted"].mean()
 

@@ -1,133 +1,137 @@
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from study import toy
+
+from equipoise.errors import UserError
+from equipoise.study.compare import compare
+from equipoise.study.predict import predict
 
 ROWS = np.array([[1.0, 2.0, 3.0], [-1.0, 0.5, 0.0]])
 
 
-@pytest.fixture
-def new(tmp_path):
-    np.savetxt(tmp_path / "new.csv", ROWS, delimiter=",")
-    return ["--predict", "new.csv", "--predictions", "there/out.csv"]
+def studied(out, problem, methods="constant,slaw", **more):
+    return compare(problem, methods=methods, seeds=2, out=out, progress=False, **more)
+
+
+@pytest.fixture(scope="module")
+def there(tmp_path_factory):
+    """A finished study, and new samples beside it."""
+    place = tmp_path_factory.mktemp("there")
+    np.savetxt(place / "new.csv", ROWS, delimiter=",")
+    studied(place / "out", "study.toy:predicting", single_task=True)
+    return place
 
 
 @pytest.fixture
-def compare(run):
-    def compare(*options, methods="constant,slaw", problem="study.toy:predicting"):
-        usual = ["--methods", methods, "--seeds", 2, "--out", "out"]
-        return run("compare", problem, *usual, *options)
-
-    return compare
+def place(there, tmp_path):
+    return shutil.copytree(there, tmp_path / "copy")
 
 
-def saved(tmp_path, method, seed):
-    path = tmp_path / "out" / "runs" / method / f"seed-{seed}" / "network.pt"
+def saved(out, method, seed):
+    path = out / "runs" / method / f"seed-{seed}" / "network.pt"
     return {name: each.numpy() for name, each in torch.load(path, weights_only=True).items()}
 
 
-def by_hand(state):
-    features = ROWS @ state["trunk.0.weight"].T + state["trunk.0.bias"]
-    return features @ state["heads.weight"].T + state["heads.bias"]
+def by_hand(out, method):
+    """The mean of what its two networks predict."""
+    found = []
+    for seed in range(2):
+        state = saved(out, method, seed)
+        features = ROWS @ state["trunk.0.weight"].T + state["trunk.0.bias"]
+        found.append(features @ state["heads.weight"].T + state["heads.bias"])
+    return np.mean(found, 0)
 
 
-def test_the_mean_of_the_best_methods_networks(compare, new, tmp_path):
-    code, text = compare(*new, "--single-task")
-    assert code == 0
-    methods = json.loads((tmp_path / "out" / "summary.json").read_text())["methods"]
+def test_the_mean_of_the_best_methods_networks(place):
+    methods = json.loads((place / "out" / "summary.json").read_text())["methods"]
     best, other = sorted(methods, key=lambda row: row["metrics"]["error"]["mean"])
-    assert f"predictions: there/out.csv, by the 2 runs of {best['method']}" in text
-    found = pd.read_csv(tmp_path / "there" / "out.csv")
-    expected, not_expected = (
-        np.mean([by_hand(saved(tmp_path, row["method"], seed)) for seed in range(2)], 0)
-        for row in (best, other)
-    )
-    np.testing.assert_allclose(found, expected, rtol=1e-4)
-    assert not np.allclose(found, not_expected, rtol=1e-4)
+    found = predict(place / "out", place / "new.csv")
+    assert list(found) == ["a", "b"]
+    np.testing.assert_allclose(found, by_hand(place / "out", best["method"]), rtol=1e-4)
+    assert not np.allclose(found, by_hand(place / "out", other["method"]), rtol=1e-4)
 
 
-def test_a_finished_study_predicts_without_training(compare, new, tmp_path):
-    compare()
-    before = (tmp_path / "out" / "study.json").read_bytes()
-    code, text = compare(*new)
-    assert code == 0
-    assert text.count("was there already") == 4
-    assert (tmp_path / "out" / "study.json").read_bytes() == before
-    assert len(pd.read_csv(tmp_path / "there" / "out.csv")) == 2
+@pytest.mark.parametrize("method", ["constant", "slaw"])
+def test_a_method_can_be_chosen(place, method):
+    found = predict(place / "out", place / "new.csv", method=method)
+    np.testing.assert_allclose(found, by_hand(place / "out", method), rtol=1e-4)
 
 
-def test_nothing_is_overwritten(compare, new, tmp_path):
-    (tmp_path / "there").mkdir()
-    (tmp_path / "there" / "out.csv").write_text("precious")
-    code, text = compare(*new)
-    assert code == 1
-    assert "there is there/out.csv already" in text
-    assert not (tmp_path / "out").exists()
-    assert (tmp_path / "there" / "out.csv").read_text() == "precious"
+def test_nothing_of_the_study_changes(place):
+    before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
+    predict(place / "out", place / "new.csv")
+    assert {path: path.read_bytes() for path in place.rglob("*") if path.is_file()} == before
 
 
-def test_what_appears_meanwhile_is_not_overwritten(compare, new, tmp_path):
-    code, text = compare("--predict", "new.csv", "--predictions", "out/results.csv")
-    assert code == 1
-    assert "there is out/results.csv already" in text
-    assert "method" in (tmp_path / "out" / "results.csv").read_text()
+def test_an_unfinished_study_predicts_with_a_method_that_is_named(place):
+    shutil.rmtree(place / "out" / "runs" / "slaw" / "seed-1")
+    with pytest.raises(UserError, match="names no best method: .*not finished.* `method`"):
+        predict(place / "out", place / "new.csv")
+    found = predict(place / "out", place / "new.csv", method="constant")
+    np.testing.assert_allclose(found, by_hand(place / "out", "constant"), rtol=1e-4)
+
+
+def test_the_problem_of_a_program_is_given_again(place):
+    problem = toy.predicting()
+    studied(place / "own", problem)
+    with pytest.raises(UserError, match="give it as `problem` too"):
+        predict(place / "own", place / "new.csv")
+    assert len(predict(place / "own", place / "new.csv", problem=problem)) == 2
+    with pytest.raises(UserError, match="is not as it was"):
+        predict(place / "own", place / "new.csv", problem=toy.noisy())
 
 
 @pytest.mark.parametrize(
-    ("options", "problem", "words"),
+    ("rows", "options", "words"),
     [
-        (["--predict", "new.csv"], "study.toy:predicting", "go together"),
-        (["--predictions", "o.csv"], "study.toy:predicting", "go together"),
-        (
-            ["--predict", "new.csv", "--predictions", "o.csv"],
-            "study.toy:toy",
-            "study.toy:toy cannot predict new samples",
-        ),
-        (
-            ["--predict", "wrong.csv", "--predictions", "o.csv"],
-            "study.toy:predicting",
-            "wrong.csv is wrong",
-        ),
+        ("wrong.csv", {}, r"wrong\.csv is wrong"),
+        ("new.csv", {"method": "dwa"}, "out has no networks of dwa"),
+        ("new.csv", {"method": ""}, "has no networks of"),
+        ("new.csv", {"device": "abacus"}, "`device` 'abacus' cannot be used here"),
+        ("new.csv", {"problem": toy.noisy}, "noisy is not as it was|cannot predict"),
     ],
 )
-def test_a_mistake_shows_before_training(compare, new, tmp_path, options, problem, words):
-    (tmp_path / "wrong.csv").write_text("no numbers")
-    code, text = compare(*options, problem=problem)
-    assert code == 1
-    assert words in text
-    assert not (tmp_path / "out").exists()
-    assert not (tmp_path / "o.csv").exists()
+def test_a_mistake_is_a_sentence(place, rows, options, words):
+    (place / "wrong.csv").write_text("no numbers")
+    with pytest.raises(UserError, match=words):
+        predict(place / "out", place / rows, **options)
 
 
-def test_runs_without_a_network(compare, new, tmp_path):
-    compare()
-    folder = tmp_path / "out" / "runs" / "slaw" / "seed-1"
-    (folder / "network.pt").unlink()
-    code, text = compare(*new)
-    assert code == 1
-    assert "1 of the finished runs, such as out/runs/slaw/seed-1, have no network.pt" in text
-    assert "delete" in text
-    assert not (tmp_path / "there" / "out.csv").exists()
+def test_a_problem_that_cannot_predict(tmp_path):
+    studied(tmp_path, "study.toy:toy", "slaw", steps=5)
+    with pytest.raises(UserError, match=r"study\.toy:toy cannot predict new samples"):
+        predict(tmp_path, "new.csv")
 
 
-def test_a_network_of_another_shape(compare, new, tmp_path):
-    compare(methods="slaw")
-    for seed in range(2):
-        path = tmp_path / "out" / "runs" / "slaw" / f"seed-{seed}" / "network.pt"
-        torch.save({"weight": torch.zeros(1)}, path)
-    code, text = compare(*new, methods="slaw")
-    assert code == 1
-    assert "out/runs/slaw/seed-0/network.pt is not of this problem's network" in text
-    assert not (tmp_path / "there" / "out.csv").exists()
+def test_what_fails_in_the_problems_own_function_is_a_sentence(place):
+    (place / "empty.csv").write_text("")
+    with pytest.raises(UserError, match=r"study\.toy:predicting: .*\(.*, line \d+\)"):
+        predict(place / "out", place / "empty.csv")
 
 
-def test_where_every_run_diverged_nothing_predicts(compare, new, tmp_path):
-    (tmp_path / "bad.py").write_text(
-        "from study.toy import blows_up, predicting\nproblem = predicting(losses=blows_up)\n"
-    )
-    code, text = compare(*new, problem="bad:problem")
-    assert code == 1
-    assert "no method has a finite error, so none can predict new.csv" in text
-    assert not (tmp_path / "there" / "out.csv").exists()
+def test_runs_without_a_network_are_not_trusted(place):
+    (place / "out" / "runs" / "slaw" / "seed-1" / "network.pt").unlink()
+    with pytest.raises(UserError, match="not finished"):
+        predict(place / "out", place / "new.csv")
+
+
+def test_where_every_run_diverged_nothing_predicts(place):
+    studied(place / "bad", toy.predicting(losses=toy.blows_up))
+    with pytest.raises(UserError, match="names no best method"):
+        predict(place / "bad", place / "new.csv", problem=toy.predicting(losses=toy.blows_up))
+
+
+def test_a_data_frame_goes_to_the_problem(tmp_path):
+    def rows(frame, networks):
+        assert isinstance(frame, pd.DataFrame)
+        return frame.assign(networks=len(networks))
+
+    problem = toy.toy(predict=rows)
+    studied(tmp_path, problem, "slaw")
+    found = predict(tmp_path, pd.DataFrame({"x": [1, 2]}), problem=problem)
+    assert found["networks"].tolist() == [2, 2]

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from rich.console import Console
 
-from equipoise.errors import UserError
+from equipoise.errors import UserError, reason_of
 from equipoise.problems.parameters import LARGEST, check_whole
 from equipoise.problems.problem import Problem
 from equipoise.study.executors import Executor, in_turn, on_ray, on_workers
@@ -125,7 +125,7 @@ def check_device(name: str) -> None:
     try:
         torch.ones(1, device=name).item()
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        reason = reason_of(error).partition(". ")[0]
         raise UserError(f"`device` {name!r} cannot be used here: {reason}") from None
 
 

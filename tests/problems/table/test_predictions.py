@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from click.testing import CliRunner
 
-from equipoise.cli.commands import equipoise
 from equipoise.errors import UserError
 from equipoise.problems.parts import split_by_time
 from equipoise.problems.table.table import table
+from equipoise.study.compare import compare
+from equipoise.study.predict import predict
 
 SIZE = 300
 TARGETS = ("price", "sold", "grade", "stars")
@@ -128,19 +128,17 @@ def test_predictions_equal_those_by_hand(own, tmp_path, monkeypatch):
 def test_a_study_predicts_with_the_networks_that_it_kept(own, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     content, new = own
-    command = ["compare", "table", "--data", "own.csv", "--targets", ",".join(TARGETS)]
-    command += ["--time", "when", "--categorical", "rooms", "--trunk", "8", "--steps", "50"]
-    command += ["--methods", "slaw", "--seeds", "2", "--lr", "0.01"]
-    command += ["--predict", "new.csv", "--predictions", "there/out.csv"]
-    result = CliRunner().invoke(equipoise, command, catch_exceptions=False)
-    assert "predictions: there/out.csv, by the 2 runs of slaw" in result.output
+    options = {"targets": TARGETS, "time": "when", "categorical": ["rooms"], "trunk": [8]}
+    training = {"methods": "slaw", "seeds": 2, "steps": 50, "lr": 0.01, "progress": False}
+    compare("table", options={"data": "own.csv", **options}, **training)
     train = content.iloc[split_by_time(content.when.to_numpy())[0]]
     inputs = inputs_by_hand(train, new, ["x", "y"], ["colour", "rooms"])
     states = [
         torch.load(tmp_path / f"results/table/runs/slaw/seed-{seed}/network.pt", weights_only=True)
         for seed in range(2)
     ]
-    found = pd.read_csv("there/out.csv")
+    found = predict("results/table", "new.csv")
+    pd.testing.assert_frame_equal(predict("results/table", pd.read_csv("new.csv")), found)
     check(found, [outputs_by_hand(state, inputs) for state in states], train)
 
 
