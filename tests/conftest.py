@@ -33,11 +33,11 @@ def run(monkeypatch, capsys, tmp_path):
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["equipoise", *map(str, arguments)])
-        code = None
+        code = 0
         try:
             main()
         except SystemExit as stopped:
-            code = stopped.code
+            code = stopped.code or 0
         said = capsys.readouterr()
         return code, said.out + said.err
 
