@@ -163,10 +163,9 @@ def test_processes_that_train_a_run_together_are_as_one_with_the_whole_batch(tmp
 
 def command(out, *more):
     code = "from equipoise_command import main; main()"
+    options = ["--methods", METHODS, "--seeds", "2", "--steps", "400", "--checkpoint", "0", *more]
     return subprocess.Popen(
-        [sys.executable, "-c", code, "compare", "study.toy:noisy", "--methods", METHODS, *more]
-        + ["--seeds", "2", "--steps", "400", "--checkpoint", "0", "--out"]
-        + [str(out)],
+        [sys.executable, "-c", code, "compare", "study.toy:noisy", *options, "--out", str(out)],
         env={**os.environ, "PYTHONPATH": str(ROOT / "tests")},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
