@@ -70,7 +70,7 @@ def test_nothing_of_the_study_changes(place):
 
 def test_an_unfinished_study_predicts_with_a_method_that_is_named(place):
     shutil.rmtree(place / "out" / "runs" / "slaw" / "seed-1")
-    with pytest.raises(UserError, match="names no best method: .*not finished.* `method`"):
+    with pytest.raises(UserError, match=r"names no best method: .*not finished.* `method`"):
         predict(place / "out", place / "new.csv")
     found = predict(place / "out", place / "new.csv", method="constant")
     np.testing.assert_allclose(found, by_hand(place / "out", "constant"), rtol=1e-4)

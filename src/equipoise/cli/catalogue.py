@@ -49,8 +49,10 @@ def show_methods(console: Console, text: str) -> None:
 
 def list_problems(console: Console) -> None:
     """Each built-in problem with what it is."""
+    width = max(map(len, BUILT_IN))
     for name in BUILT_IN:
-        console.print(f"[bold]{name}[/]  {_first_line(Source.find(name).made)}")
+        line = _first_line(Source.find(name).made)
+        console.print(f"[bold]{name:{width}}[/]  {escape(line)}")
     console.print("Options: equipoise compare PROBLEM --help. One of your own: module:attribute.")
 
 

@@ -30,7 +30,20 @@ from equipoise.study.sources import Source
 _HELP = {"help_option_names": ["-h", "--help"]}
 
 
-@click.group(context_settings=_HELP)
+class _Commands(click.Group):
+    """A group that says of each command its whole first paragraph."""
+
+    heading = "Commands"
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        found = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
+        with formatter.section(self.heading):
+            formatter.write_dl(
+                [(name, (each.help or "").partition("\n\n")[0]) for name, each in found if each]
+            )
+
+
+@click.group(cls=_Commands, context_settings=_HELP)
 @click.version_option(package_name="equipoise")
 def equipoise() -> None:
     """Keep many losses in balance while one network learns them.
@@ -39,11 +52,13 @@ def equipoise() -> None:
     """
 
 
-class _Problems(click.Group):
+class _Problems(_Commands):
     """A command for each built-in problem, and for any ``module:attribute``.
 
     ``command_of`` makes it.
     """
+
+    heading = "Built-in problems"
 
     def __init__(
         self, *arguments: Any, command_of: Callable[[Source], click.Command], **options: Any
@@ -56,6 +71,25 @@ class _Problems(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         return self.command_of(Source.find(cmd_name))
+
+
+class _OfProblem(click.Command):
+    """A command that lists the options of its problem apart from its own."""
+
+    def __init__(self, *, own: Sequence[click.Option], **options: Any) -> None:
+        super().__init__(**options)
+        self.own = own
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        records: dict[bool, list[tuple[str, str]]] = {True: [], False: []}
+        for option in self.get_params(ctx):
+            record = option.get_help_record(ctx)
+            if record is not None:
+                records[option in self.own].append(record)
+        for part, heading in {True: "Options of the problem", False: "Options"}.items():
+            if records[part]:
+                with formatter.section(heading):
+                    formatter.write_dl(records[part])
 
 
 def _training(recipe: Recipe | None) -> list[click.Option]:
@@ -119,7 +153,8 @@ _COMPARE = [
     click.Option(
         ["--methods"],
         metavar="A,B,…",
-        help="Methods, by the names of `equipoise methods`, with options as in 'slaw(beta=0.9)'; "
+        help="Methods, by the names that 'equipoise methods' lists, with options as in "
+        "'slaw(beta=0.9)'; "
         "by default " + ", ".join(DEFAULT) + ".",
     ),
     click.Option(
@@ -167,8 +202,9 @@ def _command(
                 print(error.trace, file=sys.stderr)
             raise UserError(as_options(str(error), names)) from error
 
-    return click.Command(
-        source.name,
+    return _OfProblem(
+        name=source.name,
+        own=own,
         callback=run,
         params=[*own, *others],
         help=as_options(source.description(), names),

@@ -45,7 +45,7 @@ def _option(parameter: Parameter, known: Iterable[str]) -> click.Option:
     flag = _flag(parameter.name)
     if hint is bool:
         names = [flag, f"--no-{flag[2:]}"] if default is True else [flag]
-        return click.Option(["/".join(names)], default=bool(default), help=help)
+        return click.Option(["/".join(names)], is_flag=True, default=bool(default), help=help)
     required = default is inspect.Parameter.empty
     return click.Option(
         [flag],
