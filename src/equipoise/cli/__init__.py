@@ -11,7 +11,7 @@ import threading
 from equipoise.errors import UserError, reason_of
 
 STOPPED, GOES_ON = 130, "stopped: the same command goes on from here"
-PATIENCE = 2.0
+PATIENCE = 1.5
 """Seconds after Ctrl-C in which the program may end by itself."""
 
 
