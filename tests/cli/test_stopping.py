@@ -62,14 +62,14 @@ def test_ctrl_c_is_answered_at_any_moment(tmp_path, first, more):
 
 
 def test_what_was_stopped_goes_on(tmp_path):
-    process = begun(tmp_path, "--steps", "400")
+    process = begun(tmp_path, "--steps", "150")
     while not list(tmp_path.glob("runs/*/*.unfinished")):
         assert process.poll() is None
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait() == 130
     process.communicate()
-    again = begun(tmp_path, "--steps", "400")
+    again = begun(tmp_path, "--steps", "150")
     _, said = again.communicate(timeout=240)
     assert again.returncode == 0, said
     assert (tmp_path / "results.csv").exists()

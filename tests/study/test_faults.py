@@ -19,7 +19,7 @@ from study.test_executors import METHODS, command, studied
 from equipoise import compare
 from equipoise.study import checkpoints
 from equipoise.study.checkpoints import Checkpoint
-from equipoise.study.folder import opened, read_runs, read_study
+from equipoise.study.folder import opened, read_runs, read_study, write_text
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
@@ -165,7 +165,7 @@ def quick(monkeypatch):
     """The page is of no influence here, and takes its time."""
     monkeypatch.setattr(
         "equipoise.study.results.write_report",
-        lambda *arguments: arguments[-1].parent.joinpath(arguments[-1].name).write_text("page"),
+        lambda *arguments: write_text(arguments[-1], "page"),
     )
 
 
