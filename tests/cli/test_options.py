@@ -132,7 +132,7 @@ def test_no_option_of_a_built_in_problem_stands_in_backquotes(run, command, name
     [
         ("table", "1,000", "256", "0.001"),
         ("cifar10", "40 epochs", "64", "0.01"),
-        ("multimnist", "10 epochs", "256", None),
+        ("multimnist", "10 epochs", "64", None),
         ("mine_options:problem_without_function", "20", "16", "0.05"),
     ],
 )
