@@ -142,7 +142,9 @@ class TaskWeighting(Weighting):
         takes, is that of the whole batch, however labels are spread over them.
         """
         if counts is not None and processes() > 1:
-            values = values * (counts * processes() / summed(counts).clamp(min=1)).to(values.dtype)
+            everywhere = summed(counts)  # or shares, in front of a weighting of samples
+            everywhere = torch.where(everywhere > 0, everywhere, 1)
+            values = values * (counts * processes() / everywhere).to(values.dtype)
         weights = self.task_weights if weights is None else self._keep(weights)
         # Not the buffer, which the next call may overwrite before this one's backward().
         if values.dtype != weights.dtype:
