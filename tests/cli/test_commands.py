@@ -1,8 +1,4 @@
 import json
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -207,28 +203,3 @@ def test_a_problem_whose_source_changed_is_another(run, tmp_path):
     code, text = compare(run, "--out", "out", problem="fresh_problem:problem")
     assert code == 1
     assert "options source" in text
-
-
-def test_stopped_by_ctrl_c_it_goes_on(tmp_path):
-    command = [sys.executable, "-m", "equipoise", "compare", "study.toy:toy"]
-    command += ["--methods", "constant", "--seeds", "2", "--out", str(tmp_path / "out")]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests"), "PYTHONUNBUFFERED": "1"}
-    long = subprocess.Popen(
-        [*command, "--steps", "1500"],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert long.stdout
-    while not long.stdout.readline().startswith("1/2"):
-        assert long.poll() is None
-    long.send_signal(signal.SIGINT)
-    rest, _ = long.communicate()
-    assert long.returncode == 130
-    assert "stopped: the same command goes on" in rest
-    assert "Traceback" not in rest
-    done = subprocess.run(
-        [*command, "--steps", "1500"], env=environment, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.count("was there already") == 1
