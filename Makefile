@@ -16,7 +16,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 demo: $(INSTALLED)
 	$(BIN)/equipoise compare mtregression --tasks 10 --steps 900 --seeds 3 \
-		--methods constant,ideal,dwa,uncertainty,slaw --out results/demo
+		--methods constant,ideal,dwa,uncertainty,slaw --jobs 2 --out results/demo
 
 test: check
 	$(TESTS)
