@@ -19,7 +19,8 @@ from study.test_executors import METHODS, command, studied
 from equipoise import compare
 from equipoise.study import checkpoints
 from equipoise.study.checkpoints import Checkpoint
-from equipoise.study.folder import opened, read_runs, read_study, write_text
+from equipoise.study.files import write_text
+from equipoise.study.folder import opened, read_runs, read_study
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 

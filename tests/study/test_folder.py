@@ -12,8 +12,9 @@ from study.training import trained
 
 from equipoise.errors import UserError
 from equipoise.study import folder
+from equipoise.study.configuration import Study
+from equipoise.study.files import sha256_of
 from equipoise.study.folder import (
-    Study,
     corrupted_csv,
     opened,
     read_corrupted,
@@ -24,7 +25,6 @@ from equipoise.study.folder import (
     write_corrupted,
     write_run,
 )
-from equipoise.study.modules import sha256_of
 from equipoise.study.runs import FACTS, HISTORY, NETWORK, Run, metrics_table, to_json
 
 STUDY = Study(

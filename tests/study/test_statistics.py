@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 from study.made_up import made_up_run
 
-from equipoise.study.folder import Study
+from equipoise.study.configuration import Study
 from equipoise.study.page.tables import results_table, tasks_table
 from equipoise.study.runs import Run, metrics_table
 from equipoise.study.statistics import (
@@ -19,8 +19,8 @@ from equipoise.study.statistics import (
     mean_ranks,
     summarise,
     to_json,
-    verdict,
 )
+from equipoise.study.verdict import verdict
 
 NAN = math.nan
 

@@ -12,8 +12,8 @@ from equipoise.problems import BUILT_IN
 from equipoise.study.arguments import options_of
 from equipoise.study.meanings import meanings, plain
 from equipoise.study.methods import TORCHJD, WEIGHTINGS, find_methods, torchjd_methods
+from equipoise.study.names import IDEAL
 from equipoise.study.sources import Source
-from equipoise.study.statistics import IDEAL
 from equipoise.weighting import Weighting
 
 

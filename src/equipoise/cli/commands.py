@@ -20,7 +20,7 @@ from equipoise.study import audit as audits
 from equipoise.study import compare as comparisons
 from equipoise.study import predict as predictions
 from equipoise.study.csv import csv_text
-from equipoise.study.folder import write_text
+from equipoise.study.files import write_text
 from equipoise.study.jobs import RunError
 from equipoise.study.methods import DEFAULT
 from equipoise.study.progress import plain_console

@@ -16,13 +16,11 @@ from rich.console import Console
 from equipoise.errors import UserError, reason_of
 from equipoise.problems.parameters import LARGEST, check_whole
 from equipoise.problems.problem import Problem
+from equipoise.study.configuration import Study
 from equipoise.study.executors import Executor, in_turn, on_ray, on_workers
-from equipoise.study.folder import (
-    Study,
-    corrupted_csv,
-)
+from equipoise.study.files import sha256_of
+from equipoise.study.folder import corrupted_csv
 from equipoise.study.jobs import Training
-from equipoise.study.modules import sha256_of
 from equipoise.study.record import WEIGHT_ERROR
 from equipoise.study.sources import ProblemLike, Source
 

@@ -19,7 +19,7 @@ from equipoise.problems.problem import Problem
 from equipoise.study.asked import Where, ask
 from equipoise.study.compare import PathLike
 from equipoise.study.csv import csv_text
-from equipoise.study.folder import write_text
+from equipoise.study.files import write_text
 from equipoise.study.jobs import RunError
 from equipoise.study.methods import Method, MethodLike, check_methods
 from equipoise.study.running import run

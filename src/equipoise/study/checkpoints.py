@@ -12,10 +12,8 @@ from typing import Any
 import torch
 
 from equipoise.processes import of_all, of_first, rank
-from equipoise.study.folder import write_bytes
+from equipoise.study.files import read_bytes, sha256_of, write_bytes
 from equipoise.study.loop import Loop
-from equipoise.study.modules import sha256_of
-from equipoise.study.runs import read_bytes
 
 SHARE = 50
 """A checkpoint that takes a second is not written again for so many: it costs 2% at most."""

@@ -22,88 +22,29 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import filelock
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pydantic import ConfigDict, TypeAdapter, ValidationError
-from pydantic.dataclasses import dataclass as checked_dataclass
 
 from equipoise.errors import UserError
-from equipoise.problems.problem import OVERALL, Problem
-from equipoise.study.modules import sha256_of
-from equipoise.study.runs import Files, Run, named_run, read_bytes, read_run, to_json
+from equipoise.problems.problem import Problem
+from equipoise.study.configuration import Study, read_configuration
+from equipoise.study.files import OURS, read_bytes, remove, sha256_of, write_text
+from equipoise.study.runs import Files, Run, named_run, read_run, to_json
 
 STUDY, MANIFEST, CORRUPTED = "study.json", "manifest.json", "corrupted.csv"
 ASIDE = "set-aside"
-OURS = ".equipoise-"
-"""How the names of files begin that are being written, and of the lock."""
 LONGEST = 80
 """Characters of a label in the name of a folder."""
 _PLAIN = re.compile(r"[A-Za-z0-9_+-]+")
-
-
-@checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Study:
-    """What all runs of a folder have in common."""
-
-    problem: str
-    """Its name."""
-    options: dict[str, Any]
-    """What the problem was made with; files stand as the SHA-256 of their contents."""
-    recipe: dict[str, Any]
-    """steps, batch_size, lr, threads and processes."""
-    tasks: tuple[str, ...]
-    goals: dict[str, str]
-    """Metric → ``"min"`` or ``"max"``; the first decides."""
-    notes: tuple[str, ...]
-    """What a reader should know of the data."""
-    main: str | None = None
-    """The task whose value of the objective decides; all together if ``None``."""
-    files: dict[str, str] = field(default_factory=dict)
-    """Where the files among the options were: they may move, and the study stays the same."""
-    asked: dict[str, int] = field(default_factory=dict)
-    """Method → seeds that were asked for, by all commands so far."""
-    corrupted: str | None = None
-    """SHA-256 of corrupted.csv, if any labels are known to be wrong; the problem determines it."""
-    version: str = version("equipoise")
-    """Of the library: runs of two versions are not to be mixed."""
-
-    @property
-    def objective(self) -> str:
-        """The metric that decides."""
-        return next(iter(self.goals))
-
-    @property
-    def deciding(self) -> str:
-        """Whose value of the objective decides: the main task, or all tasks together."""
-        return OVERALL if self.main is None else self.main
-
-    @property
-    def identity(self) -> str:
-        """SHA-256 of all that determines the runs."""
-        return sha256_of(json.dumps(self._told(), sort_keys=True, default=str).encode())
-
-    def differences(self, other: Study) -> list[str]:
-        """What another study has otherwise, in words."""
-        return [
-            f"{name} {there!r} there, {here!r} now"
-            for name, here, there in _differences(self._told(), other._told())
-        ]
-
-    def _told(self) -> dict[str, Any]:
-        told: dict[str, Any] = json.loads(to_json(asdict(self)))
-        untold = ("files", "asked", "corrupted")
-        return {name: value for name, value in told.items() if name not in untold}
 
 
 @dataclass(frozen=True)
@@ -114,7 +55,6 @@ class Damaged:
     reason: str
 
 
-_STUDY = TypeAdapter(Study)
 _DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 """What the reading of a damaged file may raise."""
 
@@ -141,7 +81,7 @@ def opened(out: Path, study: Study) -> Iterator[tuple[Study, list[str]]]:
     with lock:
         for leftover in [*out.glob(f"{OURS}*"), *out.glob(f"runs/*/{OURS}*")]:
             if leftover != Path(lock.lock_file):
-                _remove(leftover)
+                remove(leftover)
         before, said = _study_before(out, study)
         study = replace(study, asked={**before.asked, **study.asked} if before else study.asked)
         write_text(out / STUDY, to_json(asdict(study)))
@@ -160,7 +100,7 @@ def _study_before(out: Path, study: Study) -> tuple[Study | None, list[str]]:
     if not (out / STUDY).exists():
         return None, []
     try:
-        found = _read_study(out)
+        found = read_configuration(out / STUDY)
     except _DAMAGED as error:
         place = set_aside(out, out / STUDY)
         said = f"{out / STUDY} could not be read ({error}): it is now {place}, and written anew"
@@ -180,7 +120,7 @@ def read_study(out: Path) -> Study:
         UserError: if there is none, or it cannot be read.
     """
     try:
-        return _read_study(out)
+        return read_configuration(out / STUDY)
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{out} holds no study: there is no {out / STUDY}") from None
     except _DAMAGED as error:
@@ -188,14 +128,6 @@ def read_study(out: Path) -> Study:
             f"{out / STUDY} cannot be read ({error}): the command that made the study writes it "
             "anew"
         ) from None
-
-
-def _read_study(out: Path) -> Study:
-    try:
-        return _STUDY.validate_python(json.loads(read_bytes(out / STUDY)))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
 def run_folder(out: Path, method: str, seed: int, task_index: int | None) -> Path:
@@ -349,38 +281,3 @@ def _unreadable(path: Path, reason: object) -> UserError:
         f"{path} cannot be read ({reason}): delete it, and the command that made the study writes "
         "it anew"
     )
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all, in UTF-8."""
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    handle, aside = tempfile.mkstemp(prefix=OURS, dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(aside, 0o644)
-        os.replace(aside, path)
-    finally:
-        Path(aside).unlink(missing_ok=True)
-
-
-def _remove(path: Path) -> None:
-    with suppress(FileNotFoundError):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-
-
-def _differences(here: Any, there: Any, name: str = "") -> list[tuple[str, Any, Any]]:
-    if isinstance(here, Mapping) and isinstance(there, Mapping):
-        return [
-            difference
-            for key in {**there, **here}
-            for difference in _differences(here.get(key), there.get(key), f"{name} {key}".strip())
-        ]
-    return [] if here == there else [(name, here, there)]

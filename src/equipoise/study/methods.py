@@ -18,8 +18,7 @@ from equipoise.step import Step
 from equipoise.study.arguments import checked, options_of
 from equipoise.study.losses import losses_of
 from equipoise.study.modules import imported, text_of, users_own
-from equipoise.study.names import Named, parse, shown
-from equipoise.study.statistics import IDEAL, SINGLE
+from equipoise.study.names import IDEAL, SINGLE, Named, parse, shown
 from equipoise.weighting import Needs, Weighting
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import inspect
 import os
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from equipoise.errors import UserError
+from equipoise.study.files import sha256, sha256_of
 
 _OTHERS = (
     str(Path(__file__).parents[1]),
@@ -96,17 +96,3 @@ def text_of(thing: Any) -> str | None:
         return f"sha256:{sha256_of(inspect.getsource(thing).encode())}"
     except (OSError, TypeError):  # typed in where nothing is kept
         return None
-
-
-def sha256(path: Path) -> str:
-    """Of a file's contents; of a folder, of the names and contents of the files in it."""
-    if path.is_dir():
-        files = sorted(each for each in path.rglob("*") if each.is_file())
-        lines = (f"{sha256(each)} {each.relative_to(path).as_posix()}\n" for each in files)
-        return sha256_of("".join(lines).encode())
-    return sha256_of(path.read_bytes())
-
-
-def sha256_of(content: bytes) -> str:
-    """Of bytes, in hexadecimal digits."""
-    return hashlib.sha256(content).hexdigest()

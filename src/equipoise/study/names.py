@@ -17,6 +17,13 @@ from dataclasses import dataclass
 
 from equipoise.errors import UserError
 
+REFERENCE = "constant"
+"""The method that all others are compared with: equal weights."""
+SINGLE = "single"
+"""The networks that learn one task each."""
+IDEAL = "ideal"
+"""Weights that are known for made-up data only, and so are no method to choose."""
+
 LONGEST = 80
 """Characters of a text that a message repeats."""
 

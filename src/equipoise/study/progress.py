@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from equipoise.study.folder import Study
+from equipoise.study.configuration import Study
 from equipoise.study.jobs import Failure, Job
 from equipoise.study.runs import Run, named
 

@@ -10,13 +10,16 @@ from pathlib import Path
 
 import pandas as pd
 
+from equipoise.study.configuration import Study
 from equipoise.study.csv import csv_text
-from equipoise.study.folder import Damaged, Study, read_corrupted, read_runs, read_study, write_text
+from equipoise.study.files import write_text
+from equipoise.study.folder import Damaged, read_corrupted, read_runs, read_study
 from equipoise.study.jobs import Failure
 from equipoise.study.page.report import write_report
 from equipoise.study.page.tables import results_html
 from equipoise.study.runs import Run, metrics_table
-from equipoise.study.statistics import Summary, summarise, to_json, verdict
+from equipoise.study.statistics import Summary, summarise, to_json
+from equipoise.study.verdict import verdict
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ from equipoise.errors import UserError
 from equipoise.problems.parameters import check_whole
 from equipoise.problems.problem import Problem
 from equipoise.study.asked import MOST_SEEDS, Asked, Where
+from equipoise.study.configuration import Study
 from equipoise.study.executors import Executor
+from equipoise.study.files import write_text
 from equipoise.study.folder import (
-    Study,
     make_way,
     opened,
     place_of,
@@ -23,7 +24,6 @@ from equipoise.study.folder import (
     set_aside,
     write_corrupted,
     write_run,
-    write_text,
 )
 from equipoise.study.jobs import Failure, Job, Watcher, methods_and_seeds
 from equipoise.study.memory import check_memory

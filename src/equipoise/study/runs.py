@@ -26,6 +26,7 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 
 from equipoise.errors import UserError
 from equipoise.problems.problem import OVERALL
+from equipoise.study.files import read_bytes
 
 Array: TypeAlias = npt.NDArray[np.float32]
 Files: TypeAlias = Mapping[str, bytes]
@@ -198,17 +199,6 @@ def read_run(files: Path | Files) -> Run:
 
 
 _FACTS = TypeAdapter(Facts)
-
-
-def read_bytes(path: Path) -> bytes:
-    """The contents of a file; what is no file is not waited for, as a pipe would be.
-
-    Raises:
-        OSError: if it cannot be read.
-    """
-    if path.exists() and not path.is_file():
-        raise OSError(f"{path.name} is no file")
-    return path.read_bytes()
 
 
 def _content(files: Path | Files, name: str) -> bytes:

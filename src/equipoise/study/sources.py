@@ -20,15 +20,13 @@ from torch.utils._pytree import tree_leaves
 from equipoise.errors import UserError, near_match
 from equipoise.problems import BUILT_IN
 from equipoise.problems.problem import Problem, Recipe
+from equipoise.study.files import HASH, sha256
 from equipoise.study.literals import adapter
-from equipoise.study.modules import imported, sha256, source_of, users_own
+from equipoise.study.modules import imported, source_of, users_own
 
 ProblemLike: TypeAlias = "str | Problem | pd.DataFrame | Callable[..., Problem]"
 """A built-in problem's name or ``module:attribute``; a problem; a table; a function that makes one.
 """
-
-HASH = "sha256:"
-"""How what stands for a file or an object begins."""
 
 TOLD_APART = 1_000
 """Samples of each part by which one problem is told from another."""

@@ -12,7 +12,7 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 from study.made_up import history, made_up_run
 
-from equipoise.study.folder import Study
+from equipoise.study.configuration import Study
 from equipoise.study.page import charts
 from equipoise.study.page.report import write_report
 from equipoise.study.page.tables import results_html

@@ -13,9 +13,10 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.colors import qualitative, sample_colorscale
 
-from equipoise.study.folder import Study
+from equipoise.study.configuration import Study
+from equipoise.study.names import IDEAL, REFERENCE
 from equipoise.study.runs import Run, named
-from equipoise.study.statistics import IDEAL, REFERENCE, Summary, format_number
+from equipoise.study.statistics import Summary, format_number
 
 Runs = Sequence[Run]
 Values = npt.NDArray[Any]

@@ -15,13 +15,16 @@ from numpy.typing import NDArray
 from PIL import Image
 from plotly.offline import get_plotlyjs
 
-from equipoise.study.folder import Study, write_text
+from equipoise.study.configuration import Study
+from equipoise.study.files import write_text
+from equipoise.study.names import IDEAL, REFERENCE, SINGLE
 from equipoise.study.page import charts
 from equipoise.study.page.tables import ARROWS, detection_table, results_table, tasks_table
 from equipoise.study.page.templates import template
 from equipoise.study.runs import Run
 from equipoise.study.samples import SHOWN
-from equipoise.study.statistics import IDEAL, REFERENCE, SINGLE, Summary, verdict
+from equipoise.study.statistics import Summary
+from equipoise.study.verdict import verdict
 
 LARGEST = 96
 """Height and width in pixels beyond which a picture is made smaller."""

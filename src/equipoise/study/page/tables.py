@@ -6,21 +6,19 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
-from equipoise.study.folder import Study
+from equipoise.study.configuration import Study
+from equipoise.study.names import IDEAL, REFERENCE, SINGLE
 from equipoise.study.page.templates import template
 from equipoise.study.runs import Run, metrics_table, named
 from equipoise.study.statistics import (
-    IDEAL,
-    REFERENCE,
-    SINGLE,
     Interval,
     MethodSummary,
     Summary,
     format_number,
     objective_by_task,
     tied,
-    verdict,
 )
+from equipoise.study.verdict import verdict
 
 ARROWS = {"min": "\N{NO-BREAK SPACE}↓", "max": "\N{NO-BREAK SPACE}↑"}
 DIVERGED = "diverged runs"
