@@ -10,16 +10,11 @@ from scipy import stats
 from study.made_up import made_up_run
 
 from equipoise.study.configuration import Study
+from equipoise.study.intervals import Interval, mean_interval
 from equipoise.study.page.tables import results_table, tasks_table
 from equipoise.study.runs import Run, metrics_table
-from equipoise.study.statistics import (
-    Interval,
-    delta_m,
-    mean_interval,
-    mean_ranks,
-    summarise,
-    to_json,
-)
+from equipoise.study.statistics import delta_m, mean_ranks, summarise
+from equipoise.study.summary import to_json
 from equipoise.study.verdict import verdict
 
 NAN = math.nan
@@ -135,24 +130,88 @@ def test_delta_m_hides_neither_a_diverged_run_nor_a_missing_single_one():
 
 
 @pytest.mark.parametrize(("goal", "sign"), [("max", 1), ("min", -1)])
-def test_comparison_is_paired_by_seed_and_positive_if_better(goal, sign):
+def test_two_methods_are_compared_by_a_paired_t_test(goal, sign):
     scores = {"constant": [0.5, 0.7, 0.6], "slaw": [0.58, 0.81, 0.66, 99.0]}
     row = by_method(goal, overall(scores))["slaw"]
     ours, theirs = np.array(scores["slaw"][:3]), np.array(scores["constant"])
-    low, high = stats.ttest_rel(ours, theirs).confidence_interval(0.95)
+    test = stats.ttest_rel(ours, theirs)
+    low, high = test.confidence_interval(0.95)
     assert row.difference == pytest.approx(sign * (low + high) / 2)
     assert row.difference_half_width == pytest.approx((high - low) / 2)
-    assert row.p_value == pytest.approx(stats.ttest_rel(ours, theirs).pvalue)
-    assert row.beyond_noise == (row.p_value < 0.05)
+    assert test.pvalue < 0.05
+    assert row.judgement == ("better" if sign > 0 else "worse")
     assert row.seeds == 4
 
 
 @pytest.mark.parametrize(
-    ("ours", "p"), [([0.5], NAN), ([0.5, 0.7], NAN), ([0.6, 0.8], 0.0), ([0.6, NAN], NAN)]
+    ("ours", "judgement", "width"),
+    [
+        ([0.5], None, NAN),
+        ([0.5, 0.7], "cannot be told", 0),
+        ([0.6, 0.8], "better", 0),
+        ([0.4, 0.6], "worse", 0),
+        ([0.6, NAN], None, NAN),
+        ([math.inf, 0.6], None, NAN),
+    ],
 )
-def test_comparisons_without_spread_or_pairs_are_quiet(ours, p):
+def test_comparisons_without_spread_or_pairs(ours, judgement, width):
     row = by_method("max", overall({"constant": [0.5, 0.7], "slaw": ours}))["slaw"]
-    assert row.p_value == pytest.approx(p, abs=1e-9, nan_ok=True)
+    assert row.judgement == judgement
+    assert row.difference_half_width == pytest.approx(width, abs=1e-12, nan_ok=True)
+
+
+def test_differences_are_by_the_seeds_that_all_methods_have():
+    scores = {"constant": [0.5, 0.7, 0.6], "slaw": [0.6, 0.8, 9.9], "dwa": [0.4, 0.6]}
+    summary = summarise(study(), overall(scores), {})
+    assert (summary.compared_by, summary.comparisons) == (2, 2)
+    assert {row.method: row.difference for row in summary.methods} == pytest.approx(
+        {"slaw": 0.1, "dwa": -0.1, "constant": 0}
+    )
+
+
+def test_a_method_that_collapsed_once_is_never_better():
+    generator = np.random.default_rng(0)
+    scores = {
+        name: (mean + 0.001 * generator.standard_normal(20)).tolist()
+        for name, mean in {"constant": 0.5, "slaw": 0.8, "dwa": 0.8}.items()
+    }
+    scores["slaw"][3] = 0.6
+    summary = summarise(study(), overall(scores), {})
+    rows = {row.method: row for row in summary.methods}
+    assert rows["slaw"].difference > rows["slaw"].difference_half_width
+    assert (rows["slaw"].judgement, rows["dwa"].judgement) == ("cannot be told", "better")
+    assert (rows["slaw"].collapsed, rows["slaw"].diverged, rows["dwa"].collapsed) == (1, 0, 0)
+    assert rows["dwa"].collapse_rate == pytest.approx(1 - 0.05 ** (1 / 20))
+    assert stats.binom.cdf(1, 20, rows["slaw"].collapse_rate) == pytest.approx(0.05)
+    assert "Ended far below their other runs: slaw in 1 of 20 runs." in verdict(summary)
+
+
+def test_on_how_many_tasks_a_method_is_better():
+    generator = np.random.default_rng(0)
+    tasks = [f"t{number}" for number in range(40)]
+    gains = {task: 1.0 if number < 10 else 0.0 for number, task in enumerate(tasks)}
+    gains["t39"] = -1.0
+    runs, differences = [], []
+    for seed in range(6):
+        for method in ("constant", "slaw"):
+            noise = 0.05 * generator.standard_normal(40)
+            values = {
+                task: (method == "slaw") * gains[task] + each
+                for task, each in zip(tasks, noise, strict=True)
+            }
+            runs.append(run(method, seed, {**values, "t38": NAN, "all": 0.0}))
+        ours, theirs = (each.facts.metrics["score"] for each in (runs[-1], runs[-2]))
+        differences.append([ours[task] - theirs[task] for task in tasks if task != "t38"])
+    test = stats.ttest_1samp(differences, 0)
+    claimed = stats.false_discovery_control(test.pvalue) <= 0.05
+    expected = (claimed & (test.statistic > 0)).sum(), (claimed & (test.statistic < 0)).sum()
+    assert expected[0] >= 10
+    assert expected[1] == 1
+    rows = {row.method: row for row in summarise(study("max", tuple(tasks)), runs, {}).methods}
+    assert (rows["slaw"].tasks_better, rows["slaw"].tasks_worse) == expected
+    assert rows["constant"].tasks_better is None
+    lower = {row.method: row for row in summarise(study("min", tuple(tasks)), runs, {}).methods}
+    assert (lower["slaw"].tasks_better, lower["slaw"].tasks_worse) == expected[::-1]
 
 
 def test_summary_of_a_method():
@@ -168,7 +227,7 @@ def test_summary_of_a_method():
     assert row.detection == pytest.approx(mean_interval([0.7, 0.9]))
     assert row.delta_m is None
     assert math.isnan(row.difference)
-    assert not row.beyond_noise
+    assert row.judgement is None
 
 
 @pytest.mark.parametrize(("goal", "order"), [("max", "cab"), ("min", "bac")])
@@ -205,9 +264,8 @@ def test_the_main_task_decides():
     assert slaw.metrics["RMSE"].mean == 7
     assert slaw.metrics["accuracy"].mean == pytest.approx((0.70 + 0.73) / 4)
     assert slaw.difference == pytest.approx((0.20 + 0.21) / 2)
-    assert slaw.p_value == pytest.approx(stats.ttest_rel([0.70, 0.73], [0.50, 0.52]).pvalue)
-    assert slaw.beyond_noise
-    assert "slaw has the best score of a: 0.71 ±" in verdict(found)
+    assert slaw.judgement == "better"
+    assert "slaw has the best score of a, 0.71 ±" in verdict(found)
     headings, _ = results_table(found)
     assert [heading.split("\N{NO-BREAK SPACE}")[0] for heading in headings[:4]] == [
         "score of a",
@@ -247,36 +305,61 @@ EQUAL = [0.60, 0.61, 0.62]
     [
         ({}, "No run has finished yet."),
         ({"slaw": [NAN]}, "nothing to choose from. Diverged: slaw in 1 of 1 run."),
-        ({"slaw": CLEAR}, "Only slaw can be judged"),
+        ({"slaw": CLEAR}, "Only slaw can be judged, with score 0.810 ± 0.025."),
         ({"slaw": CLEAR, "dwa": EQUAL}, "whether weighting helps remains open"),
-        ({"slaw": CLEAR, "constant": EQUAL}, "slaw has the best score: 0.810"),
-        ({"slaw": CLEAR, "constant": EQUAL}, "better beyond the noise between seeds, by 0.2000 ±"),
-        ({"slaw": NOISE, "constant": EQUAL}, "equal weights may do as well"),
-        ({"slaw": [0.6], "constant": [0.5]}, "no interval: this may be noise"),
-        ({"slaw": [0.5], "constant": [0.6]}, "no intervals: this may be noise"),
-        ({"slaw": EQUAL, "constant": CLEAR}, "Equal weights (constant) win with score 0.810"),
-        ({"slaw": EQUAL, "constant": CLEAR}, "Every other method is worse beyond the noise"),
-        ({"slaw": [0.7, 0.9, 0.8], "constant": CLEAR}, "Not to be told from them by these seeds"),
-        ({"x": [0.5, 0.9, 0.7], "slaw": [0.63, 0.64, 0.66], "constant": EQUAL}, "that of slaw is"),
+        (
+            {"slaw": CLEAR, "constant": EQUAL},
+            "slaw has the best score, 0.810 ± 0.025; equal weights (constant) have 0.610 ± 0.025. "
+            "Better than equal weights: slaw by 0.2000 [0.2000, 0.2000]. May be the best: slaw. "
+            "This is exploratory: 3 seeds, where 5 are the least to rely on.",
+        ),
+        ({"slaw": NOISE, "constant": EQUAL}, "None is better than equal weights beyond doubt: "),
+        ({"slaw": NOISE, "constant": EQUAL}, "such a study finds a difference of 0.3"),
+        ({"slaw": NOISE, "constant": EQUAL}, "Any of them may be the best."),
+        ({"slaw": [0.6], "constant": [0.5]}, "no intervals: this may be noise"),
+        (
+            {"slaw": [0.5], "constant": [0.6]},
+            "no intervals: this may be noise. This is exploratory",
+        ),
+        ({"slaw": EQUAL, "constant": CLEAR}, "Equal weights (constant) have the best score, 0.810"),
+        ({"slaw": EQUAL, "constant": CLEAR}, "Every other method is worse than equal weights."),
+        ({"a": EQUAL, "b": EQUAL, "constant": CLEAR}, "worse than equal weights, allowing for 2"),
+        ({"slaw": [0.7, 0.9, 0.8], "constant": CLEAR}, "None is better than equal weights beyond"),
+        (
+            {"x": [0.5, 0.95, 0.7], "slaw": [0.70, 0.71, 0.72], "constant": EQUAL},
+            "x has the best score, 0.72 ± 0.56; equal weights (constant) have 0.610 ± 0.025. "
+            "None is better",
+        ),
         ({"ideal": [0.99] * 3, "slaw": CLEAR, "constant": EQUAL}, "slaw has the best score"),
         ({"famo": [0.9, NAN, 0.9], "constant": CLEAR, "dwa": EQUAL}, "Diverged: famo in 1 of 3"),
-        ({"slaw": CLEAR, "constant": CLEAR}, "slaw and constant tie for the best score, 0.810 ±"),
-        ({"slaw": CLEAR, "constant": CLEAR}, "as shown, nothing does better than equal weights"),
-        ({"slaw": CLEAR, "dwa": CLEAR, "constant": EQUAL}, "slaw and dwa tie for the best score:"),
+        (
+            {"slaw": CLEAR, "constant": CLEAR},
+            "slaw and equal weights (constant) tie for the best score, 0.810 ± 0.025. None is",
+        ),
+        ({"slaw": CLEAR, "dwa": CLEAR, "constant": EQUAL}, "slaw and dwa tie for the best score, "),
         (
             {"a": CLEAR, "b": CLEAR, "constant": CLEAR, "c": EQUAL},
-            "a, b and constant tie for the best score, 0.810 ± 0.025: as shown, nothing does "
-            "better than equal weights (constant). Every other method is worse",
+            "a, b and equal weights (constant) tie for the best score, 0.810 ± 0.025. None is",
         ),
-        ({"slaw": [0.91772], "constant": [0.91768]}, "slaw and constant tie"),
-        ({"slaw": [0.91768], "constant": [0.91772]}, "constant and slaw tie"),
+        ({"slaw": [0.91772], "constant": [0.91768]}, "slaw and equal weights (constant) tie"),
+        ({"slaw": [0.91768], "constant": [0.91772]}, "equal weights (constant) and slaw tie"),
         ({"slaw": [0.9178], "constant": [0.9177]}, "slaw has the best score"),
         # Exactly the same mean, shown to different digits.
-        ({"slaw": [0.5, 0.75], "constant": [0.625, 0.625]}, "slaw and constant tie"),
+        (
+            {"slaw": [0.5, 0.75], "constant": [0.625, 0.625]},
+            "slaw and equal weights (constant) tie",
+        ),
+        (dict.fromkeys("abcdefg", CLEAR) | {"constant": EQUAL}, "a by 0.2000 [0.2000, 0.2000]"),
+        (dict.fromkeys("abcdefg", CLEAR) | {"constant": EQUAL}, "best: a, b, c, d and 3 more."),
     ],
 )
 def test_verdict(scores, said):
     assert said in verdict(summarise(study(), overall(scores), {}))
+
+
+def test_five_seeds_are_not_exploratory():
+    scores = {"slaw": [*CLEAR, 0.8, 0.81], "constant": [*EQUAL, 0.6, 0.61]}
+    assert "exploratory" not in verdict(summarise(study(), overall(scores), {}))
 
 
 def best_of(column: int, scores: dict[str, list[float]], expected: dict[str, int]) -> set[str]:
@@ -357,7 +440,9 @@ def test_the_summary_as_a_frame():
         "mean rank",
         "over constant",
         "over constant ±",
-        "p",
+        "judgement",
+        "may be best",
+        "collapsed",
         "ms per step",
     ]
     assert frame["method"].tolist() == ["slaw", "constant", "dwa"]

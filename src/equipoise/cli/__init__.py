@@ -27,7 +27,7 @@ def main() -> None:
         sys.exit(f"{error.name} is missing: install it with pip install 'equipoise[study]'")
     try:
         signal.signal(signal.SIGINT, _stop)
-        equipoise(standalone_mode=False)
+        equipoise(prog_name="equipoise", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

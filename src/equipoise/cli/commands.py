@@ -102,7 +102,7 @@ def _training(recipe: Recipe | None) -> list[click.Option]:
         return "" if value is None else f"  [default: {value:,}]"
 
     return [
-        click.Option(["--seeds"], type=int, default=3, show_default=True, help="Runs of a method."),
+        click.Option(["--seeds"], type=int, default=5, show_default=True, help="Runs of a method."),
         click.Option(["--steps"], type=int, help=f"Optimizer steps of a run.{usual('steps')}"),
         click.Option(["--batch-size"], type=int, help=f"Samples in a batch.{usual('batch_size')}"),
         click.Option(["--lr"], type=float, help=f"Learning rate.{usual('lr')}"),

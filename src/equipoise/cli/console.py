@@ -8,7 +8,7 @@ from rich.text import Text
 
 from equipoise.study.page.tables import DIVERGED, detection_table, results_table
 from equipoise.study.results import Results
-from equipoise.study.statistics import Summary
+from equipoise.study.summary import Summary
 
 WIDE = 120
 """Columns of a terminal from which on all metrics have room."""
@@ -28,7 +28,7 @@ def show(results: Results, console: Console) -> None:
 def summary_table(summary: Summary, width: int) -> Table:
     """The comparison as a table for a terminal of ``width`` columns; the page has all of it."""
     headings, rows = results_table(summary)
-    left_out = {"p", DIVERGED}
+    left_out = {DIVERGED}
     if width < WIDE:
         left_out |= set(headings[1 : len(summary.goals)])
     shown = [index for index, heading in enumerate(headings) if heading not in left_out]

@@ -24,7 +24,7 @@ def compare(
     *,
     options: Mapping[str, Any] | None = None,
     methods: str | Sequence[MethodLike] | None = None,
-    seeds: int = 3,
+    seeds: int = 5,
     steps: int | None = None,
     batch_size: int | None = None,
     lr: float | None = None,

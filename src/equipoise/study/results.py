@@ -18,7 +18,8 @@ from equipoise.study.jobs import Failure
 from equipoise.study.page.report import write_report
 from equipoise.study.page.tables import results_html
 from equipoise.study.runs import Run, metrics_table
-from equipoise.study.statistics import Summary, summarise, to_json
+from equipoise.study.statistics import summarise
+from equipoise.study.summary import Summary, to_json
 from equipoise.study.verdict import verdict
 
 

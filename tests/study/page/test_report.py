@@ -171,7 +171,7 @@ def test_results(plain):
     assert slaw["loss\N{NO-BREAK SPACE}↓"] == "0.390 ± 0.025"
     assert slaw["mean rank\N{NO-BREAK SPACE}↓"] == "2.00"
     assert slaw["over constant"].startswith("+0.1000 ±")
-    assert slaw["p"] == "< 0.001"
+    assert slaw["judgement"] == "better"
     assert slaw["Δm, %\N{NO-BREAK SPACE}↑"].startswith("+")
     assert slaw["ms per step"] == "12.00"
     assert slaw["diverged runs"] == "0 of 3"
@@ -276,7 +276,7 @@ def test_results_for_a_notebook_are_the_page_s(tmp_path):
     part, page = Page(tmp_path / "part.html"), report(tmp_path, study(TASKS), runs)
     assert part.rows == page.rows[: len(part.rows)]
     assert part.bold == page.bold[: len(part.bold)]
-    assert part.text.strip().startswith(f"constant and {NASTY} tie for the best AUC")
+    assert part.text.strip().startswith(f"equal weights (constant) and {NASTY} tie for the best AUC")
     assert "script" not in part.tags
 
 

@@ -14,9 +14,10 @@ from markupsafe import Markup
 from plotly.colors import qualitative, sample_colorscale
 
 from equipoise.study.configuration import Study
+from equipoise.study.intervals import format_number
 from equipoise.study.names import IDEAL, REFERENCE
 from equipoise.study.runs import Run, named
-from equipoise.study.statistics import Summary, format_number
+from equipoise.study.summary import Summary
 
 Runs = Sequence[Run]
 Values = npt.NDArray[Any]

@@ -23,7 +23,7 @@ from equipoise.study.page.tables import ARROWS, detection_table, results_table, 
 from equipoise.study.page.templates import template
 from equipoise.study.runs import Run
 from equipoise.study.samples import SHOWN
-from equipoise.study.statistics import Summary
+from equipoise.study.summary import Summary
 from equipoise.study.verdict import verdict
 
 LARGEST = 96

@@ -7,21 +7,17 @@ from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 from equipoise.study.configuration import Study
+from equipoise.study.intervals import Interval, format_number, tied
 from equipoise.study.names import IDEAL, REFERENCE, SINGLE
 from equipoise.study.page.templates import template
 from equipoise.study.runs import Run, metrics_table, named
-from equipoise.study.statistics import (
-    Interval,
-    MethodSummary,
-    Summary,
-    format_number,
-    objective_by_task,
-    tied,
-)
+from equipoise.study.statistics import objective_by_task
+from equipoise.study.summary import MethodSummary, Summary
 from equipoise.study.verdict import verdict
 
 ARROWS = {"min": "\N{NO-BREAK SPACE}↓", "max": "\N{NO-BREAK SPACE}↑"}
 DIVERGED = "diverged runs"
+JUDGEMENT = "judgement"
 
 
 class Cell(NamedTuple):
@@ -52,7 +48,7 @@ def results_table(summary: Summary) -> Grid:
     columns[f"mean rank{ARROWS['min']}"] = list(map(Cell, places, first))
     if REFERENCE in names:
         columns[f"over {REFERENCE}"] = [Cell(_difference(row)) for row in rows]
-        columns["p"] = [Cell(_p_value(row.p_value)) for row in rows]
+        columns[JUDGEMENT] = [Cell(row.judgement or "–") for row in rows]
     gains = [row.delta_m for row in rows if row.delta_m is not None]
     if gains:
         columns[f"Δm, %{ARROWS['max']}"] = [
@@ -104,12 +100,6 @@ def _difference(row: MethodSummary) -> str:
 
 def _signed(interval: Interval) -> str:
     return f"{'+' if interval.mean > 0 else ''}{interval}"
-
-
-def _p_value(value: float) -> str:
-    if math.isnan(value):
-        return "–"
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def tasks_table(study: Study, runs: Sequence[Run], summary: Summary) -> Grid:
