@@ -147,6 +147,7 @@ class Record:
             metrics=self._metrics(task),
             seconds_per_step=float(np.median(self.seconds_per_step)),
             detection=self.detection[-1] if known else None,
+            torch=torch.__version__,
         )
         samples = None if self.samples is None else self.samples.samples()
         return run_files(facts, history, samples, self.network)

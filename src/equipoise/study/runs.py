@@ -97,6 +97,8 @@ class Facts:
     detection: float | None
     """:attr:`History.detection` at the end; ``None`` for a method that weighs no samples, or where
     no label is known to be wrong."""
+    torch: str | None = None
+    """The version of PyTorch that trained it."""
 
 
 @dataclass(frozen=True)

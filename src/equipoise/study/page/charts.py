@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import plotly.graph_objects as go
 from markupsafe import Markup
-from plotly.colors import qualitative, sample_colorscale
+from plotly.colors import sample_colorscale
 
 from equipoise.study.configuration import Study
 from equipoise.study.intervals import format_number
@@ -30,12 +31,25 @@ BARS, SHOWN_WEIGHTS = 40, 0.995
 """Of a histogram; the last bar has the weights beyond this quantile too."""
 KINDS_OF_LABELS = ("#4c78a8", "#e45756")
 """Colours of clean and wrong labels, or of the main task's and the others."""
-COLOURS = [*qualitative.T10[:9], *qualitative.Set2]
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#3f9fdc", "#b07d00", "#7f3c8d")
+"""Of Okabe and Ito, for eyes that see few colours; without those that do not show on all pages."""
+DASHES = ("solid", "dash", "dot", "dashdot")
+"""Of lines, where there are more methods than colours."""
 TASK_SCALE = ["#4a7be0", "#12909a", "#3c9440", "#948a1c", "#d0701c", "#d9505c", "#b05cc8"]
 """Can be told from white and from black all along."""
 
 
-def curves(study: Study, by_method: Mapping[str, Runs], colours: Mapping[str, str]) -> go.Figure:
+class Style(NamedTuple):
+    """How a method looks, everywhere."""
+
+    colour: str
+    dash: str
+
+
+Styles: TypeAlias = Mapping[str, Style]
+
+
+def curves(study: Study, by_method: Mapping[str, Runs], styles: Styles) -> go.Figure:
     """The objective on the test part over steps."""
     deciding = named(study.objective, study.deciding)
     figure = _figure("steps", f"{deciding}, test part", height=440)
@@ -43,11 +57,11 @@ def curves(study: Study, by_method: Mapping[str, Runs], colours: Mapping[str, st
         evaluations = pd.DataFrame(
             {run.facts.seed: pd.Series(run.history.test, run.history.evaluated_at) for run in runs}
         )
-        figure.add_traces(_mean_and_band(evaluations, method, runs, colours[method]))
+        figure.add_traces(_mean_and_band(evaluations, method, runs, styles[method]))
     return figure.update_layout(hovermode="x unified", showlegend=True)
 
 
-def detection(by_method: Mapping[str, Runs], colours: Mapping[str, str]) -> go.Figure:
+def detection(by_method: Mapping[str, Runs], styles: Styles) -> go.Figure:
     """The area under the ROC curve of the weights as a detector of clean labels, over steps."""
     figure = _figure("steps", "area under the ROC curve", height=340)
     for method, runs in by_method.items():
@@ -57,28 +71,28 @@ def detection(by_method: Mapping[str, Runs], colours: Mapping[str, str]) -> go.F
                 for run in runs
             }
         )
-        figure.add_traces(_mean_and_band(areas, method, runs, colours[method]))
+        figure.add_traces(_mean_and_band(areas, method, runs, styles[method]))
     figure.add_hline(0.5, line={"color": "#808790", "dash": "dot", "width": 1})
     return figure.update_layout(hovermode="x unified", showlegend=True)
 
 
-def _mean_and_band(values: pd.DataFrame, method: str, runs: Runs, colour: str) -> list[go.Scatter]:
+def _mean_and_band(values: pd.DataFrame, method: str, runs: Runs, style: Style) -> list[go.Scatter]:
     """A line of the means of the columns, one a seed, and a band from the least to the largest."""
     steps, sound = _finite(values.index.to_numpy(), values.to_numpy())
-    group = {"legendgroup": html.escape(method)}
+    group = {"legendgroup": html.escape(method), "meta": method}
     line = go.Scatter(
         # A point without a place keeps a method in the legend that has no line.
         x=steps if len(steps) else [None],
         y=sound.mean(axis=1) if len(steps) else [None],
         name=_text(_with_divergence(method, runs)),
-        line={"color": colour, "width": 2},
+        line={"color": style.colour, "dash": style.dash, "width": 2},
         marker={"size": 5},
         mode="lines+markers",
         **group,
     )
     if not len(steps):
         return [line]
-    return [_band(steps, sound.min(axis=1), sound.max(axis=1), colour, **group), line]
+    return [_band(steps, sound.min(axis=1), sound.max(axis=1), style.colour, **group), line]
 
 
 def histograms(
@@ -131,7 +145,7 @@ def label_weights(
 
 
 def weights(
-    tasks: Sequence[str], by_method: Mapping[str, Runs], colours: Mapping[str, str]
+    tasks: Sequence[str], by_method: Mapping[str, Runs], styles: Styles
 ) -> list[tuple[str, str, Markup]]:
     """For each method its name, what happened to it, and its weights over steps."""
     weights = {method: _mean_weights(runs) for method, runs in by_method.items()}
@@ -148,7 +162,7 @@ def weights(
         figure.add_traces(
             _task_lines(tasks, steps, values)
             if len(tasks) <= LINES
-            else _quantile_bands(steps, values, colours[method])
+            else _quantile_bands(steps, values, styles[method].colour)
         )
         note = _with_divergence("", by_method[method])
         charts.append((method, note, to_html(figure, f"weights-{index}")))
@@ -203,27 +217,59 @@ def _band(steps: Values, low: Values, high: Values, colour: str, **options: Any)
     )
 
 
-def times(summary: Summary, colours: Mapping[str, str]) -> go.Figure:
-    """The time of a step of each method."""
-    rows = [row for row in summary.methods[::-1] if row.seeds]
-    figure = _figure("milliseconds per step", "", height=110 + 30 * len(rows))
-    places = list(range(len(rows)))  # two long names may be cut to the same text
-    figure.add_bar(
-        x=[1000 * row.seconds_per_step for row in rows],
-        y=places,
-        text=[format_number(1000 * row.seconds_per_step) for row in rows],
-        orientation="h",
-        marker_color=[colours[row.method] for row in rows],
-        hoverinfo="skip",
-        width=0.6,
-        textposition="outside",
-        cliponaxis=False,
+def forest(summary: Summary, styles: Styles) -> go.Figure:
+    """How much better than equal weights each method is, with intervals that hold together."""
+    rows = [row for row in summary.methods[::-1] if math.isfinite(row.difference)]
+    figure = _figure(f"{summary.criterion}: better than {REFERENCE} by", "", 90 + 26 * len(rows))
+    for place, row in enumerate(rows):
+        width = None if math.isnan(row.difference_half_width) else [row.difference_half_width]
+        figure.add_scatter(
+            x=[row.difference],
+            y=[place],
+            error_x={"array": width, "thickness": 2, "width": 4},
+            marker={
+                "color": styles[row.method].colour,
+                "size": 10,
+                "symbol": "diamond" if row.may_be_best else "circle-open",
+            },
+            mode="markers",
+            meta=row.method,
+            hovertemplate=f"{_text(row.method)}: {row.lead.ranged}<extra></extra>",
+        )
+    figure.add_vline(0, line={"color": "#808790", "dash": "dot", "width": 1})
+    return figure.update_yaxes(
+        tickvals=list(range(len(rows))),
+        ticktext=[_text(row.method) for row in rows],
+        showgrid=False,
+        range=[-0.7, len(rows) - 0.3],
     )
-    figure.update_layout(margin_r=60)
-    names = [_text(row.method) for row in rows]
-    return figure.update_xaxes(rangemode="tozero").update_yaxes(
-        tickvals=places, ticktext=names, showgrid=False
-    )
+
+
+def cost_and_quality(summary: Summary, styles: Styles) -> go.Figure:
+    """The objective of each method against the time of its step."""
+    figure = _figure("milliseconds per step", summary.criterion, height=420)
+    for row in summary.methods:
+        value = row.metrics[summary.objective]
+        if math.isnan(value.mean):
+            continue
+        cost = 1000 * row.seconds_per_step
+        figure.add_scatter(
+            x=[cost],
+            y=[value.mean],
+            error_y={
+                "array": None if math.isnan(value.half_width) else [value.half_width],
+                "thickness": 1,
+                "width": 3,
+            },
+            marker={"color": styles[row.method].colour, "size": 10},
+            mode="markers+text",
+            text=_text(row.method),
+            textposition="top right",
+            textfont_color=styles[row.method].colour,
+            meta=row.method,
+            hovertemplate=f"{_text(row.method)}: {value}, {format_number(cost)} ms<extra></extra>",
+        )
+    return figure.update_xaxes(rangemode="tozero")
 
 
 def _figure(x: str, y: str, height: int) -> go.Figure:
@@ -272,11 +318,12 @@ def _text(name: str) -> str:
     return html.escape(short, quote=False)
 
 
-def method_colours(methods: Iterable[str]) -> dict[str, str]:
-    """By the order of names, so that a method keeps its colour when ranks change."""
-    special = {REFERENCE: "#8a8f98", IDEAL: "#b8a24a"}
+def method_styles(methods: Iterable[str]) -> dict[str, Style]:
+    """By the order of names, so that a method looks the same when ranks change."""
+    special = {REFERENCE: Style("#8a8f98", "solid"), IDEAL: Style("#8a8f98", "dot")}
     others = sorted(set(methods) - set(special))
-    return special | {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(others)}
+    looks = [Style(colour, dash) for dash in DASHES for colour in COLOURS]
+    return special | {name: looks[i % len(looks)] for i, name in enumerate(others)}
 
 
 def task_colours(tasks: Sequence[str]) -> dict[str, str]:

@@ -19,13 +19,22 @@ from equipoise.study.configuration import Study
 from equipoise.study.files import write_text
 from equipoise.study.names import IDEAL, REFERENCE, SINGLE
 from equipoise.study.page import charts
-from equipoise.study.page.tables import ARROWS, detection_table, results_table, tasks_table
+from equipoise.study.page.tables import (
+    ARROWS,
+    detection_table,
+    failures_table,
+    results_table,
+    tasks_table,
+)
 from equipoise.study.page.templates import template
+from equipoise.study.repeat import command
 from equipoise.study.runs import Run
 from equipoise.study.samples import SHOWN
 from equipoise.study.summary import Summary
 from equipoise.study.verdict import verdict
 
+PANELS = 6
+"""Methods beyond which their panels are shown one at a time."""
 LARGEST = 96
 """Height and width in pixels beyond which a picture is made smaller."""
 _HASH = "sha256:"
@@ -53,7 +62,7 @@ def write_report(
         if row.seeds
     }
     alone = [run for run in runs if run.facts.method == SINGLE]
-    colours = charts.method_colours(row.method for row in summary.methods)
+    styles = charts.method_styles(row.method for row in summary.methods)
     page = template("report.html.jinja").render(
         study=study,
         summary=summary,
@@ -67,13 +76,17 @@ def write_report(
         trained=bool(by_method),
         ideal=IDEAL in by_method,
         results=results_table(summary),
+        failures=failures_table(summary),
+        command=command(study),
         tasks=tasks_table(study, runs, summary),
-        colours=colours,
-        curves=charts.to_html(charts.curves(study, by_method, colours), "curves"),
+        colours={method: style.colour for method, style in styles.items()},
+        forest=charts.to_html(charts.forest(summary, styles), "forest"),
+        curves=charts.to_html(charts.curves(study, by_method, styles), "curves"),
         task_colours=charts.task_colours(study.tasks) if len(study.tasks) <= charts.LINES else {},
-        weights=charts.weights(study.tasks, by_method, colours),
-        samples=_samples(study, summary, by_method, corrupted, colours),
-        times=charts.to_html(charts.times(summary, colours), "times"),
+        weights=charts.weights(study.tasks, by_method, styles),
+        many=len(by_method) > PANELS,
+        samples=_samples(study, summary, by_method, corrupted, styles),
+        cost=charts.to_html(charts.cost_and_quality(summary, styles), "cost"),
         plotly=Markup(get_plotlyjs()),
     )
     write_text(path, page)
@@ -92,7 +105,20 @@ def _configuration(
         "tasks": str(len(study.tasks)),
         **options,
         **{name: _shown(value) for name, value in study.recipe.items()},
+        "training time": _duration(runs),
+        "made with": _versions(study, runs),
     }
+
+
+def _duration(runs: Sequence[Run]) -> str:
+    """Of all runs one after another, without evaluations."""
+    seconds = sum(run.facts.seconds_per_step * len(run.history.losses) for run in runs)
+    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
+
+
+def _versions(study: Study, runs: Sequence[Run]) -> str:
+    others = sorted({f"PyTorch {run.facts.torch}" for run in runs if run.facts.torch})
+    return ", ".join([f"Equipoise {study.version}", *others])
 
 
 def _shown(value: object) -> str:
@@ -119,7 +145,7 @@ def _samples(
     summary: Summary,
     by_method: Mapping[str, Sequence[Run]],
     corrupted: NDArray[np.bool_] | None,
-    colours: Mapping[str, str],
+    styles: charts.Styles,
 ) -> dict[str, Any] | None:
     """What became of the training samples, if any method weighs samples."""
     runs = {
@@ -132,7 +158,7 @@ def _samples(
     known = any(row.detection for row in summary.methods)
     return {
         "table": detection_table(summary) if known else None,
-        "curves": charts.to_html(charts.detection(runs, colours), "detection") if known else None,
+        "curves": charts.to_html(charts.detection(runs, styles), "detection") if known else None,
         "histograms": charts.histograms(study, runs, corrupted),
         "sheets": {
             method: sheets

@@ -49,6 +49,8 @@ def results_table(summary: Summary) -> Grid:
     if REFERENCE in names:
         columns[f"over {REFERENCE}"] = [Cell(_difference(row)) for row in rows]
         columns[JUDGEMENT] = [Cell(row.judgement or "–") for row in rows]
+    if any(row.tasks_better is not None for row in rows):
+        columns["tasks better, worse"] = [Cell(_tasks(row)) for row in rows]
     gains = [row.delta_m for row in rows if row.delta_m is not None]
     if gains:
         columns[f"Δm, %{ARROWS['max']}"] = [
@@ -85,6 +87,26 @@ def detection_table(summary: Summary) -> Grid:
     return [f"area under the ROC curve{ARROWS['max']}"], rows
 
 
+def failures_table(summary: Summary) -> Grid | None:
+    """Methods of which a run diverged or collapsed; ``None`` if all went well."""
+    rows = [row for row in summary.methods if row.collapsed]
+    if not rows:
+        return None
+    headings = ["diverged", "far below", "of runs", "largest rate possible"]
+    return headings, [
+        (
+            row.method,
+            [
+                Cell(str(row.diverged)),
+                Cell(str(row.collapsed - row.diverged)),
+                Cell(str(row.seeds)),
+                Cell(f"{row.collapse_rate:.0%}"),
+            ],
+        )
+        for row in rows
+    ]
+
+
 def _seeds(summary: Summary, row: MethodSummary) -> str:
     if row.method not in summary.unfinished:
         return ""
@@ -96,6 +118,10 @@ def _difference(row: MethodSummary) -> str:
     if row.method == REFERENCE:
         return "reference"
     return _signed(row.lead)
+
+
+def _tasks(row: MethodSummary) -> str:
+    return "–" if row.tasks_better is None else f"{row.tasks_better}, {row.tasks_worse}"
 
 
 def _signed(interval: Interval) -> str:
