@@ -32,6 +32,7 @@ VARIANTS = [
     (equipoise.SLAW, {"averaging": "paper"}),
     (equipoise.SLAW, {"bounds": (0.1, 2.0), "warmup": 3}),
     (equipoise.SLAW, {"floor": "relative"}),
+    (equipoise.SLAW, {"spread": "differences"}),
     (equipoise.DWA, {"averaging": "plain"}),
     (equipoise.LBTW, {"normalized": True}),
     (equipoise.CoV, {"beta": 0.9}),

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from equipoise.differences import Differences
 from equipoise.errors import positive
 from equipoise.moments import Moments, Start
 from equipoise.task.base import Initial, LossWeighting, Nonfinite, inverse_weights
@@ -45,6 +46,9 @@ class SLAW(LossWeighting):
         bounds: lowest and highest weight. Weights between them keep their ratios, and the sum stays
             what it is, so ``low × tasks ≤ sum of initial ≤ high × tasks`` must hold.
         warmup: updates of a task during which it keeps its initial weight, at least 1.
+        spread: ``"deviation"`` is the paper's :math:`s_k`. ``"differences"`` takes the root mean
+            square of the loss's change from one step to the next instead, which a trend does not
+            enter: see :class:`~equipoise.differences.Differences` and docs/slaw_by_differences.md.
         averaging: ``"reference"`` starts with plain averages; ``"paper"`` with exponential ones
             that start at zero, so that at first the spread contains the mean.
         nonfinite: see :class:`~equipoise.task.base.TaskWeighting`.
@@ -67,12 +71,17 @@ class SLAW(LossWeighting):
         floor: float | Literal["relative"] = 1e-5,
         bounds: tuple[float, float] | None = None,
         warmup: int = 1,
+        spread: Literal["deviation", "differences"] = "deviation",
         averaging: Literal["reference", "paper"] = "reference",
         nonfinite: Nonfinite = "propagate",
     ) -> None:
         super().__init__(tasks, initial=initial, nonfinite=nonfinite)
         if averaging not in STARTS:
             raise ValueError(f"averaging must be 'reference' or 'paper', found {averaging!r}")
+        if spread not in ("deviation", "differences"):
+            raise ValueError(f"spread must be 'deviation' or 'differences', found {spread!r}")
+        if spread == "differences" and averaging == "paper":
+            raise ValueError("averaging 'paper' is of the deviation: leave out spread or averaging")
         if not isinstance(warmup, int) or warmup < 1:
             raise ValueError(f"warmup must be an integer of at least 1, found {warmup!r}")
         self.floor: float | str = floor if floor == "relative" else positive("floor", floor)
@@ -81,7 +90,12 @@ class SLAW(LossWeighting):
         self.bounds = None if bounds is None else self._checked(bounds)
         self.warmup = warmup
         self.averaging = averaging
-        self.moments = Moments(len(self.tasks), beta, start=STARTS[averaging])
+        self.spread = spread
+        self.moments: Moments | Differences = (
+            Differences(len(self.tasks), beta)
+            if spread == "differences"
+            else Moments(len(self.tasks), beta, start=STARTS[averaging])
+        )
 
     def update(self, losses: Tensor, counts: Tensor) -> Tensor:
         last, variance, updates = self.moments.update(losses, counts)
