@@ -54,3 +54,12 @@ def test_notes_count():
     assert noise_notes(corrupted, TASKS) == [
         "Training labels made wrong, of 1,500 each: a 1, c 1,200."
     ]
+
+
+def test_an_exact_share_grows_with_the_noise():
+    drawn = [
+        draw_corrupted(10, ("a", "b"), "a", noise, "all", torch.Generator(), exact=True)
+        for noise in (0.25, 0.5)
+    ]
+    assert [each.sum(0).tolist() for each in drawn] == [[2, 2], [5, 5]]
+    assert (drawn[1] | ~drawn[0]).all()

@@ -21,8 +21,12 @@ def draw_corrupted(
     noise: float,
     noisy: Noisy,
     generator: torch.Generator,
+    *,
+    exact: bool = False,
 ) -> Tensor:
     """Which labels to make wrong: each with probability ``noise``, boolean ``(samples, tasks)``.
+
+    With ``exact`` exactly that share of the labels of a task, rounded down.
 
     The numbers that decide are drawn whatever the noise: those of a smaller noise are among those
     of a larger one, and the main task's are the same whether or not the others have any.
@@ -33,7 +37,10 @@ def draw_corrupted(
     if not 0 <= noise <= 1:
         raise UserError(f"`noise` must be from 0 to 1, found {noise}")
     affected = torch.tensor([noisy == "all" or task == main for task in tasks])
-    return (torch.rand(samples, len(tasks), generator=generator) < noise) & affected
+    numbers = torch.rand(samples, len(tasks), generator=generator)
+    if exact:
+        return (numbers.argsort(0).argsort(0) < int(noise * samples)) & affected
+    return (numbers < noise) & affected
 
 
 def noise_notes(corrupted: Tensor, tasks: Sequence[str]) -> list[str]:

@@ -25,6 +25,11 @@ class Interval(NamedTuple):
         return f"{self.mean_text} ± {width}"
 
     @property
+    def signed(self) -> str:
+        """The text, with a plus where it is above zero."""
+        return f"{'+' if self.mean > 0 else ''}{self}"
+
+    @property
     def ranged(self) -> str:
         """The mean, and from where to where the interval goes."""
         decimals = self._decimals

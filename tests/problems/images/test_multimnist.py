@@ -156,6 +156,15 @@ def test_digits_are_shifted_by_up_to_four_pixels_evenly(clean):
             assert (counts / 3_000).tolist() == pytest.approx([1] * 5, abs=0.1)
 
 
+def test_a_larger_shift_makes_a_larger_canvas(folder):
+    images, _ = every(multimnist(folder, shift=6).train)
+    assert images.shape[1:] == (1, 40, 40)
+    covered = (images[:, 0] > 0).any(2).to(torch.uint8).argmax(1)
+    assert covered.max() == 6
+    with pytest.raises(UserError, match="`shift`"):
+        multimnist(folder, shift=-1)
+
+
 def test_parts_have_images_of_their_own(clean):
     """The first row of a left image that begins in the canvas's first row is only its own."""
     rows = []

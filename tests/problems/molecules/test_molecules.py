@@ -384,7 +384,7 @@ def test_network(write):
     assert network.heads.weight.shape == (2, 100)
 
 
-def testbinary_losses_equal_a_loop_over_pairs(write):
+def test_binary_losses_equal_a_loop_over_pairs(write):
     toxic = [("1", "", "0", "0", "0")[row % 5] for row in range(SIZE)]
     problem = molecules(write(table(toxic=toxic)))
     network = _double(problem)
@@ -409,6 +409,42 @@ def testbinary_losses_equal_a_loop_over_pairs(write):
     assert mask.any()
     assert not mask.all()
     assert losses.isfinite().all()
+
+
+def test_global_class_weights_are_one_pair_over_the_weights_of_a_batch(write):
+    toxic = [("1", "", "0", "0", "0")[row % 5] for row in range(SIZE)]
+    problem = molecules(write(table(toxic=toxic)), class_weights="global")
+    network = _double(problem)
+    _, known, present = every(problem.train)
+    share = float(known[present].mean())
+    batch = problem.train[torch.tensor([5, 1, 30, 17, 2, 9])]
+    means, _ = task_losses(*problem.loss_function(network, batch))
+    probabilities = network(batch[0]).detach().sigmoid()
+    for task in range(2):
+        total = weights = 0.0
+        for row in range(6):
+            if batch[2][row, task]:
+                label = float(batch[1][row, task])
+                weight = 1 - share if label else share
+                probability = float(probabilities[row, task])
+                total -= weight * math.log(probability if label else 1 - probability)
+                weights += weight
+        assert float(means[task].detach()) == pytest.approx(total / weights, rel=1e-6)
+
+
+def test_the_first_targets_and_rows_with_labels_of_them(write):
+    frame = table(toxic=[str(row % 2) for row in range(SIZE)])
+    one = molecules(write(frame), first=1)
+    assert one.tasks == ["active"]
+    both = molecules(write(frame), labelled_in_first=1)
+    assert both.tasks == ["active", "toxic"]
+    labelled = sum(active != "" for active in frame["active"])
+    for problem in (one, both):
+        assert sum(map(len, parts(problem))) == labelled
+        numbers = [frame["active"][row - 1] for row in problem.rows]
+        assert "" not in numbers
+    with pytest.raises(UserError, match="`first`"):
+        molecules(write(frame), first=3)
 
 
 def test_both_classes_weigh_the_same(write):

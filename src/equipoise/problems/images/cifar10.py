@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -50,12 +50,15 @@ def cifar10(
     main: Annotated[str, "the task that decides: the name of a class, or its number"] = "0",
     noise: Annotated[float, "probability that a training label is flipped"] = 0.0,
     noise_kind: Annotated[
-        Literal["uniform", "background"], "what is flipped: any label, or only those that say yes"
+        Literal["uniform", "background"], "what is flipped: any label, or only those that say no"
     ] = "uniform",
     noisy: Annotated[Noisy, "whose labels: the main task's, or every task's"] = "main",
     train_size: Annotated[
         int | None, "images to train on; by default 800, or what a small file leaves"
     ] = None,
+    order: Annotated[
+        Literal["random", "file"], "which images: drawn at random, or the first of the file"
+    ] = "random",
     held_out: Annotated[int, "images held out for the weightings of samples"] = 200,
     data_seed: Annotated[int, "seed of the choice of images, and of the flipped labels"] = 0,
     recipe: Recipe = RECIPE,
@@ -67,13 +70,15 @@ def cifar10(
     https://arxiv.org/abs/2306.04519.
 
     Drawn at random from the training images of the file: 800 to train on, 200 held out, and 1,000
-    others to choose on (at least 100). The test is 2,000 of the file's test images, or, where it
+    others to choose on (at least 100), or with `order` file the first ones, as in the code of the
+    paper's authors. The test is 2,000 of the file's test images, or, where it
     has none, of further training images; a small file is shared evenly between the two.
 
     `noise` flips labels of the training part only, each by itself with this probability. With
-    `noise_kind` uniform any label: yes becomes no, and no becomes yes. With background only a yes
-    becomes no, which takes images of the class for something else. Beyond 0.5, uniform noise makes
-    the wrong answer the likelier label. All other labels stay as they are.
+    `noise_kind` uniform any label: yes becomes no, and no becomes yes. With background only a no
+    becomes yes, so that everything may be taken for the class, as in the code of the paper's
+    authors. Beyond 0.5, noise makes the wrong answer the likelier label. All other labels stay as
+    they are.
 
     A LeNet is shared, and one linear layer makes the ten logits. The areas under the ROC curves
     and the other metrics are of each task; over all tasks, the mean of those defined.
@@ -89,12 +94,12 @@ def cifar10(
     tasks = file.classes
     main = _class(main, tasks)
     generator = torch.Generator().manual_seed(data_seed)
-    parts = _draw(file, train_size, held_out, data, generator)
+    parts = _draw(file, train_size, held_out, data, _ordered(order, generator))
     pixels = [torch.from_numpy(part.pixels) for part in parts]
     labels = [torch.eye(len(tasks))[torch.from_numpy(part.labels)] for part in parts]
     corrupted = draw_corrupted(len(labels[0]), tasks, main, noise, noisy, generator)
     if noise_kind == "background":
-        corrupted &= labels[0] > 0
+        corrupted &= labels[0] == 0
     labels[0] = torch.where(corrupted, 1 - labels[0], labels[0])
     train, own, validation, test = map(TensorDataset, pixels, labels)
     return Problem(
@@ -131,7 +136,11 @@ def _class(name: str, classes: Sequence[str]) -> str:
 
 
 def _draw(
-    file: Cifar, train_size: int | None, held_out: int, data: Path, generator: torch.Generator
+    file: Cifar,
+    train_size: int | None,
+    held_out: int,
+    data: Path,
+    order_of: Callable[[int], NDArray[np.int64]],
 ) -> list[Images]:
     """Images to train on, held out, to choose on and to test, none of them twice."""
     images = len(file.train.labels)
@@ -151,12 +160,20 @@ def _draw(
         )
     rest = room - size + kept
     validation = min(VALIDATION, rest if file.test else rest // 2)
-    order = torch.randperm(images, generator=generator).numpy()
-    *parts, left = np.split(order, np.cumsum([size, held_out, validation]))
+    *parts, left = np.split(order_of(images), np.cumsum([size, held_out, validation]))
     pool = file.train
     if file.test:
-        pool, left = file.test, torch.randperm(len(file.test.labels), generator=generator).numpy()
+        pool, left = file.test, order_of(len(file.test.labels))
     return [*(_picked(file.train, rows) for rows in parts), _picked(pool, left[:TEST])]
+
+
+def _ordered(
+    order: Literal["random", "file"], generator: torch.Generator
+) -> Callable[[int], NDArray[np.int64]]:
+    """From a number of images to their places, in an order."""
+    if order == "file":
+        return np.arange
+    return lambda images: torch.randperm(images, generator=generator).numpy()
 
 
 def _picked(images: Images, rows: NDArray[np.int64]) -> Images:

@@ -21,12 +21,11 @@ from equipoise.problems.images.digit_pairs import (
 from equipoise.problems.images.idx import read_idx
 from equipoise.problems.images.lenet import LeNet, trunk_of
 from equipoise.problems.noise import Noisy, draw_corrupted, noise_notes
-from equipoise.problems.parameters import check_seed
+from equipoise.problems.parameters import check_seed, check_whole
 from equipoise.problems.problem import Problem, Recipe
 
-SIDE, SHIFT = 28, 4
-"""Of an image, and the most that it is shifted by from the middle of the canvas."""
-CANVAS = SIDE + 2 * SHIFT
+SIDE = 28
+"""Of an image."""
 PAIRS, OTHER_PAIRS = 15_000, 5_000
 RECIPE = Recipe(
     epochs=10,
@@ -44,15 +43,18 @@ def multimnist(
     main: Annotated[Literal["left", "right"], "the task that decides"] = "left",
     noise: Annotated[float, "probability that a training label becomes another digit"] = 0.0,
     noisy: Annotated[Noisy, "whose labels: the main task's, or those of both"] = "main",
+    shift: Annotated[
+        int, "most pixels that a digit is shifted by; 6 in the code of the paper's authors"
+    ] = 4,
     data_seed: Annotated[int, "seed of the pairs, and of the wrong labels"] = 0,
     recipe: Recipe = RECIPE,
 ) -> Problem:
     """MultiMNIST, as in the SLGrad paper: two overlapping digits, one left and one right.
 
-    Digits of 28 × 28 are laid over each other on 36 × 36, the brighter pixel seen; the left one is
-    shifted from the middle by up to 4 pixels upwards and to the left, the right one downwards and
-    to the right, each by numbers of its own. A LeNet is shared, and one linear layer makes the
-    logits of both. See https://arxiv.org/abs/2306.04519.
+    Digits of 28 × 28 are laid over each other, the brighter pixel seen, on 36 × 36 with a `shift`
+    of 4; the left one is shifted from the middle by up to that many pixels upwards and to the left,
+    the right one downwards and to the right, each by numbers of its own. A LeNet is shared, and one
+    linear layer makes the logits of both. See https://arxiv.org/abs/2306.04519.
 
     15,000 pairs to train on, 5,000 held out and 5,000 to choose on, of MNIST's training images,
     each part of images of its own; 5,000 pairs of test images to test. With `noise` labels of the
@@ -62,13 +64,14 @@ def multimnist(
         UserError: if the files are not MNIST's, ``noise`` no probability, or ``data_seed`` no seed.
     """
     check_seed("data_seed", data_seed)
+    check_whole("shift", shift, 0, SIDE)
     generator = torch.Generator().manual_seed(data_seed)
     images, labels = _read(data, "train")
     order = torch.randperm(len(images), generator=generator)
     # As many images to a part, in proportion, as it has pairs.
     first, second = 3 * len(order) // 5, 4 * len(order) // 5
     parts = [
-        _pairs(images[rows], labels[rows], size, generator)
+        _pairs(images[rows], labels[rows], size, shift, generator)
         for rows, size in zip(
             torch.tensor_split(order, [first, second]),
             (PAIRS, OTHER_PAIRS, OTHER_PAIRS),
@@ -76,7 +79,7 @@ def multimnist(
         )
     ]
     (pictures, digits), held_out, validation = parts
-    test = _pairs(*_read(data, "t10k"), OTHER_PAIRS, generator)
+    test = _pairs(*_read(data, "t10k"), OTHER_PAIRS, shift, generator)
     corrupted = draw_corrupted(PAIRS, TASKS, main, noise, noisy, generator)
     others = (digits + torch.randint(1, CLASSES, digits.shape, generator=generator)) % CLASSES
     return Problem(
@@ -99,14 +102,15 @@ def multimnist(
 
 
 def _pairs(
-    images: Tensor, labels: Tensor, size: int, generator: torch.Generator
+    images: Tensor, labels: Tensor, size: int, shift: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Canvases ``(size, 1, 36, 36)``, uint8, and their digits ``(size, 2)``, int64."""
+    """Canvases ``(size, 1, side, side)``, uint8, and their digits ``(size, 2)``, int64."""
     chosen = torch.randint(len(images), (size, 2), generator=generator)
-    rows, columns = torch.randint(SHIFT + 1, (2, size, 2), generator=generator)
-    # The left image is 0 to 4 pixels from the canvas's top and left, the right one 4 to 8.
-    right = torch.tensor([0, SHIFT])
-    canvases = overlaid(images[chosen], rows + right, columns + right, (CANVAS, CANVAS))
+    rows, columns = torch.randint(shift + 1, (2, size, 2), generator=generator)
+    # The left image is up to one shift from the canvas's top and left, the right one up to two.
+    right = torch.tensor([0, shift])
+    side = SIDE + 2 * shift
+    canvases = overlaid(images[chosen], rows + right, columns + right, (side, side))
     return canvases, labels[chosen]
 
 

@@ -30,12 +30,14 @@ from equipoise.problems.memory import check_labels
 from equipoise.problems.metrics import R2, Gathered
 from equipoise.problems.molecules.labels import Kind, kind_of, read_labels
 from equipoise.problems.molecules.network import (
+    Losses,
     Network,
     binary_losses,
+    globally_weighted_losses,
     squared_losses,
     trunk_of,
 )
-from equipoise.problems.parameters import check_seed
+from equipoise.problems.parameters import check_seed, check_whole
 from equipoise.problems.parts import Parts, Rows, parted, split_by_group
 from equipoise.problems.problem import Problem, Recipe
 from equipoise.problems.scores import Score
@@ -46,7 +48,8 @@ RECIPE = Recipe(
     steps=900,
     batch_size=40_000,
     lr=3e-4,
-    optimizer=lambda parameters, lr: torch.optim.Adam(parameters, lr=lr),
+    optimizer=partial(torch.optim.Adam, eps=1e-5),
+    clip=0.5,
 )
 
 
@@ -58,10 +61,17 @@ def molecules(
     targets: Annotated[
         tuple[str, ...] | None, "the columns of labels; by default all of numbers but ids"
     ] = None,
+    first: Annotated[int | None, "learn only so many targets, the first"] = None,
+    labelled_in_first: Annotated[
+        int | None, "keep only rows that have a label of one of so many targets, the first"
+    ] = None,
     kind: Annotated[
         Literal["auto", "binary", "regression"],
         "what labels are; by default binary if there is nothing but 0 and 1",
     ] = "auto",
+    class_weights: Annotated[
+        Literal["task", "global"], "whether classes are balanced in each task, or over all tasks"
+    ] = "task",
     split: Annotated[
         Literal["random", "scaffold"],
         "what stays whole in the split: molecules, or all molecules of a Bemis-Murcko scaffold",
@@ -90,8 +100,11 @@ def molecules(
 
     Binary labels: cross-entropy; a label of class c of a task weighs n / (2 n_c) with
     the task's n labels in the training part, so that both classes weigh the same and the mean over
-    its labels is 1. Metrics: average precision and area under the ROC curve, of each task and of
-    the logits of all labelled pairs of molecule and task pooled.
+    its labels is 1. With `class_weights` global, as in the paper, one pair of weights holds for all
+    tasks: the share of the other class among all labels, over the mean weight of a task's labels in
+    the batch. Metrics: average precision and area under the ROC curve, of each task and of the
+    logits of all labelled pairs of molecule and task pooled. `first` and `labelled_in_first` make
+    the paper's studies of 32, 64, 96 and 128 tasks on rows with a label of the first 32.
 
     Regression: squared error on targets standardised by each task's mean and standard deviation
     in the training part. Metrics: root mean squared error in the units of the file, and R², of each
@@ -109,6 +122,7 @@ def molecules(
     frame = read_frame(data)
     smiles = _smiles_column(frame, smiles, where)
     labels, left_out = read_labels(frame.drop(columns=smiles), targets, where)
+    labels = _first(labels, first, labelled_in_first)
     check_labels(len(frame), labels.shape[1], where)
     kind = kind_of(labels, kind)
     found = _found(frame[smiles].astype("string").fillna(""), labels, where)
@@ -125,7 +139,7 @@ def molecules(
         test=samples.test,
         network=lambda: Network(bits, len(names)),
         shared=trunk_of,
-        losses=binary_losses(values[parts.train]) if kind == "binary" else squared_losses,
+        losses=_losses(kind, class_weights, values[parts.train]),
         scores=_scores(kind, dict(zip(names, scale.tolist(), strict=True))),
         main=main,
         held_out=samples.held_out,
@@ -134,6 +148,23 @@ def molecules(
         notes=[*left_out, *_notes(found, known, parts)],
         files=_unparsed(frame[smiles], found.parsed),
     )
+
+
+def _first(labels: pd.DataFrame, tasks: int | None, labelled_in: int | None) -> pd.DataFrame:
+    """The first targets, and the rows with a label of some of them."""
+    for name, number in {"first": tasks, "labelled_in_first": labelled_in}.items():
+        if number is not None:
+            check_whole(name, number, 1, labels.shape[1])
+    if labelled_in is not None:
+        # The others stay where they are, as rows without a label, so that rows keep their numbers.
+        labels = labels.where(labels.iloc[:, :labelled_in].notna().any(axis=1))
+    return labels.iloc[:, :tasks]
+
+
+def _losses(kind: Kind, class_weights: Literal["task", "global"], labels: Floats) -> Losses:
+    if kind == "regression":
+        return squared_losses
+    return binary_losses(labels) if class_weights == "task" else globally_weighted_losses(labels)
 
 
 def _check_packages() -> None:

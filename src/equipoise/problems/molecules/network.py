@@ -65,6 +65,25 @@ def binary_losses(labels: NDArray[np.float64]) -> Losses:
     return losses
 
 
+def globally_weighted_losses(labels: NDArray[np.float64]) -> Losses:
+    r"""Cross-entropy with one pair of class weights for all tasks, as in the SLAW authors' code.
+
+    A class weighs the share of the other among all of ``labels`` ``(samples, tasks)``, and the loss
+    of a task in a batch is :math:`\sum_i w_i l_i / \sum_i w_i` over its labels there.
+    """
+    active = float((labels == 1).sum() / (~np.isnan(labels)).sum())
+
+    def losses(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        _, labels, mask = batch
+        weight = torch.where(labels > 0, 1 - active, active)
+        # A mean over the labels follows, so what is divided by here is the mean weight.
+        mean = (weight * mask).sum(0) / mask.sum(0).clamp(min=1)
+        weight = weight / torch.where(mean > 0, mean, 1)
+        return binary_cross_entropy_with_logits(logits, labels, weight, reduction="none"), mask
+
+    return losses
+
+
 def squared_losses(outputs: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     """Squared errors ``(samples, tasks)`` and the mask of the labels present."""
     _, labels, mask = batch

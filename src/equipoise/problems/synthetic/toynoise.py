@@ -40,11 +40,12 @@ def toynoise(
     """Toy regression of the SLGrad paper (arXiv 2306.04519): outliers among the training targets.
 
     Targets y_k = |σ_k tanh((b + ε_k)·x)| of two tasks from standard normal inputs x of dimension
-    250; b has variance 1, ε_k 3.5. The paper does not say what σ is: here 1 for both. 1,000
+    250; b has variance 1, ε_k 3.5; σ is 1 for both, as in the code of the paper's authors. 1,000
     samples: 600 to train on, 200 held out and 200 to test. As in the paper the held-out samples
     are also those to choose on, so a method that uses them for its weights has an advantage there.
 
-    Each target of `noisy` is replaced by −0.5 with probability `noise`, in the training part only.
+    Of the targets of `noisy` a share of `noise`, rounded down, is replaced by −0.5, in the training
+    part only.
 
     With these variances tanh is saturated: all but a few targets are within 0.1 of 1. What is
     tested is whether a method finds that value among outliers, not whether it learns a function.
@@ -59,7 +60,7 @@ def toynoise(
     size = TRAINING + HELD_OUT + TEST
     inputs = torch.randn(size, INPUTS, generator=generator)
     targets = (SCALE * torch.tanh(inputs @ (base + own).T)).abs()
-    corrupted = draw_corrupted(TRAINING, TASKS, main, noise, noisy, generator)
+    corrupted = draw_corrupted(TRAINING, TASKS, main, noise, noisy, generator, exact=True)
     targets[:TRAINING] = torch.where(corrupted, OUTLIER, targets[:TRAINING])
     parts = (torch.split(each, [TRAINING, HELD_OUT, TEST]) for each in (inputs, targets))
     train, held_out, test = map(TensorDataset, *parts)
@@ -84,21 +85,20 @@ def toynoise(
 
 
 class Network(nn.Module):
-    """Three shared ReLU layers of 64 and a linear head per task: ``(samples, 250) → (samples, 2)``.
-
-    The heads are one matrix.
-    """
+    """Three shared ReLU layers of 64, and two layers a task: ``(samples, 250) → (samples, 2)``."""
 
     def __init__(self) -> None:
         super().__init__()
         layers = [nn.Linear(*pair) for pair in pairwise([INPUTS, *[WIDTH] * LAYERS])]
         self.trunk = nn.Sequential(*(part for layer in layers for part in (layer, nn.ReLU())))
-        self.heads = nn.Linear(WIDTH, len(TASKS))
+        self.heads = nn.ModuleList(
+            nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, 1)) for _ in TASKS
+        )
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Predictions ``(samples, tasks)``."""
-        outputs: Tensor = self.heads(self.trunk(inputs))
-        return outputs
+        features = self.trunk(inputs)
+        return torch.cat([head(features) for head in self.heads], dim=1)
 
 
 def _trunk(network: nn.Module) -> Iterable[nn.Parameter]:

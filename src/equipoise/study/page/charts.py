@@ -52,7 +52,7 @@ Styles: TypeAlias = Mapping[str, Style]
 def curves(study: Study, by_method: Mapping[str, Runs], styles: Styles) -> go.Figure:
     """The objective on the test part over steps."""
     deciding = named(study.objective, study.deciding)
-    figure = _figure("steps", f"{deciding}, test part", height=440)
+    figure = figure_of("steps", f"{deciding}, test part", height=440)
     for method, runs in by_method.items():
         evaluations = pd.DataFrame(
             {run.facts.seed: pd.Series(run.history.test, run.history.evaluated_at) for run in runs}
@@ -63,7 +63,7 @@ def curves(study: Study, by_method: Mapping[str, Runs], styles: Styles) -> go.Fi
 
 def detection(by_method: Mapping[str, Runs], styles: Styles) -> go.Figure:
     """The area under the ROC curve of the weights as a detector of clean labels, over steps."""
-    figure = _figure("steps", "area under the ROC curve", height=340)
+    figure = figure_of("steps", "area under the ROC curve", height=340)
     for method, runs in by_method.items():
         areas = pd.DataFrame(
             {
@@ -84,7 +84,7 @@ def _mean_and_band(values: pd.DataFrame, method: str, runs: Runs, style: Style) 
         # A point without a place keeps a method in the legend that has no line.
         x=steps if len(steps) else [None],
         y=sound.mean(axis=1) if len(steps) else [None],
-        name=_text(_with_divergence(method, runs)),
+        name=text(_with_divergence(method, runs)),
         line={"color": style.colour, "dash": style.dash, "width": 2},
         marker={"size": 5},
         mode="lines+markers",
@@ -105,13 +105,13 @@ def histograms(
         known = np.concatenate([*kinds.values()])
         end = np.quantile(known, SHOWN_WEIGHTS) if len(known) else 0
         edges = np.linspace(0, end if end > 0 else 1, BARS + 1)
-        figure = _figure("mean weight", "% of labels", height=260)
+        figure = figure_of("mean weight", "% of labels", height=260)
         for (kind, values), colour in zip(kinds.items(), KINDS_OF_LABELS, strict=False):
             counts, _ = np.histogram(values.clip(max=edges[-1]), edges)
             figure.add_bar(
                 x=(edges[:-1] + edges[1:]) / 2,
                 y=100 * counts / max(len(values), 1),
-                name=_text(kind),
+                name=text(kind),
                 marker={"color": colour, "line_width": 0},
                 opacity=0.6,
             )
@@ -156,7 +156,7 @@ def weights(
     end = max((steps[-1] for steps, _ in weights.values() if len(steps)), default=1)
     charts = []
     for index, (method, (steps, values)) in enumerate(weights.items()):
-        figure = _figure("steps", "weight", height=300)
+        figure = figure_of("steps", "weight", height=300)
         figure.update_xaxes(range=[0, end])
         figure.update_yaxes(type="log", range=limits, dtick=ticks, tickformat="~g")
         figure.add_traces(
@@ -189,7 +189,7 @@ def _task_lines(tasks: Sequence[str], steps: Values, values: Values) -> list[go.
         go.Scatter(
             x=steps,
             y=values[:, index],
-            name=_text(task),
+            name=text(task),
             line={"color": colours[task], "width": 1.5},
             mode="lines",
         )
@@ -220,7 +220,7 @@ def _band(steps: Values, low: Values, high: Values, colour: str, **options: Any)
 def forest(summary: Summary, styles: Styles) -> go.Figure:
     """How much better than equal weights each method is, with intervals that hold together."""
     rows = [row for row in summary.methods[::-1] if math.isfinite(row.difference)]
-    figure = _figure(f"{summary.criterion}: better than {REFERENCE} by", "", 90 + 26 * len(rows))
+    figure = figure_of(f"{summary.criterion}: better than {REFERENCE} by", "", 90 + 26 * len(rows))
     for place, row in enumerate(rows):
         width = None if math.isnan(row.difference_half_width) else [row.difference_half_width]
         figure.add_scatter(
@@ -234,12 +234,12 @@ def forest(summary: Summary, styles: Styles) -> go.Figure:
             },
             mode="markers",
             meta=row.method,
-            hovertemplate=f"{_text(row.method)}: {row.lead.ranged}<extra></extra>",
+            hovertemplate=f"{text(row.method)}: {row.lead.ranged}<extra></extra>",
         )
     figure.add_vline(0, line={"color": "#808790", "dash": "dot", "width": 1})
     return figure.update_yaxes(
         tickvals=list(range(len(rows))),
-        ticktext=[_text(row.method) for row in rows],
+        ticktext=[text(row.method) for row in rows],
         showgrid=False,
         range=[-0.7, len(rows) - 0.3],
     )
@@ -247,7 +247,7 @@ def forest(summary: Summary, styles: Styles) -> go.Figure:
 
 def cost_and_quality(summary: Summary, styles: Styles) -> go.Figure:
     """The objective of each method against the time of its step."""
-    figure = _figure("milliseconds per step", summary.criterion, height=420)
+    figure = figure_of("milliseconds per step", summary.criterion, height=420)
     for row in summary.methods:
         value = row.metrics[summary.objective]
         if math.isnan(value.mean):
@@ -263,16 +263,16 @@ def cost_and_quality(summary: Summary, styles: Styles) -> go.Figure:
             },
             marker={"color": styles[row.method].colour, "size": 10},
             mode="markers+text",
-            text=_text(row.method),
+            text=text(row.method),
             textposition="top right",
             textfont_color=styles[row.method].colour,
             meta=row.method,
-            hovertemplate=f"{_text(row.method)}: {value}, {format_number(cost)} ms<extra></extra>",
+            hovertemplate=f"{text(row.method)}: {value}, {format_number(cost)} ms<extra></extra>",
         )
     return figure.update_xaxes(rangemode="tozero")
 
 
-def _figure(x: str, y: str, height: int) -> go.Figure:
+def figure_of(x: str, y: str, height: int) -> go.Figure:
     """An empty figure that is quiet and can be read on a light and on a dark page."""
     axis = {
         "gridcolor": "rgba(128,128,128,.2)",
@@ -288,8 +288,8 @@ def _figure(x: str, y: str, height: int) -> go.Figure:
             "font": {"family": "system-ui, sans-serif", "size": 13, "color": "#808790"},
             "paper_bgcolor": "rgba(0,0,0,0)",
             "plot_bgcolor": "rgba(0,0,0,0)",
-            "xaxis": {**axis, "title": _text(x)},
-            "yaxis": {**axis, "title": _text(y)},
+            "xaxis": {**axis, "title": text(x)},
+            "yaxis": {**axis, "title": text(y)},
             "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
             "hoverlabel": {"namelength": -1},
             "showlegend": False,
@@ -312,7 +312,7 @@ def _with_divergence(name: str, runs: Runs) -> str:
     return f"{name} ({len(steps)} of {len(runs)} diverged, first at step {min(steps)})".strip()
 
 
-def _text(name: str) -> str:
+def text(name: str) -> str:
     """A name as Plotly, which reads tags and entities in all texts, will show it."""
     short = name if len(name) <= 60 else f"{name[:59]}…"
     return html.escape(short, quote=False)

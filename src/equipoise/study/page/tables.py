@@ -54,7 +54,7 @@ def results_table(summary: Summary) -> Grid:
     gains = [row.delta_m for row in rows if row.delta_m is not None]
     if gains:
         columns[f"Δm, %{ARROWS['max']}"] = [
-            Cell(_signed(gain), best)
+            Cell(gain.signed, best)
             for gain, best in zip(gains, _best(summary, gains, "max"), strict=True)
         ]
     columns["ms per step"] = [Cell(format_number(1000 * row.seconds_per_step)) for row in rows]
@@ -117,15 +117,11 @@ def _seeds(summary: Summary, row: MethodSummary) -> str:
 def _difference(row: MethodSummary) -> str:
     if row.method == REFERENCE:
         return "reference"
-    return _signed(row.lead)
+    return row.lead.signed
 
 
 def _tasks(row: MethodSummary) -> str:
     return "–" if row.tasks_better is None else f"{row.tasks_better}, {row.tasks_worse}"
-
-
-def _signed(interval: Interval) -> str:
-    return f"{'+' if interval.mean > 0 else ''}{interval}"
 
 
 def tasks_table(study: Study, runs: Sequence[Run], summary: Summary) -> Grid:

@@ -1,0 +1,16 @@
+"""The experiments of the two papers, a short file each."""
+
+REPRODUCTIONS = {
+    name: f"equipoise.reproductions.{name.replace('-', '_')}"
+    for name in (
+        "slaw-regression",
+        "slaw-screening",
+        "slaw-estimate",
+        "slaw-efficiency",
+        "slgrad-toy",
+        "slgrad-cifar",
+        "slgrad-multimnist",
+        "slgrad-weights",
+    )
+}
+"""Name → module whose ``REPRODUCTION`` it is."""
