@@ -1,7 +1,7 @@
 """Equipoise keeps many losses in balance while one network learns them.
 
-The study, ``compare``, ``audit``, ``predict`` and ``open_study``, is loaded when it is asked for:
-it needs the extra ``study``.
+The study, ``compare``, ``audit``, ``predict``, ``reproduce`` and ``open_study``, is loaded when it
+is asked for: it needs the extra ``study``.
 """
 
 import importlib
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from equipoise.study.audit import audit
     from equipoise.study.compare import compare
     from equipoise.study.predict import predict
+    from equipoise.study.reproduce import reproduce
     from equipoise.study.results import open_study
 
 __all__ = [
@@ -44,10 +45,17 @@ __all__ = [
     "open_study",
     "predict",
     "present",
+    "reproduce",
     "task_losses",
 ]
 
-_STUDY = {"audit": "audit", "compare": "compare", "predict": "predict", "open_study": "results"}
+_STUDY = {
+    "audit": "audit",
+    "compare": "compare",
+    "open_study": "results",
+    "predict": "predict",
+    "reproduce": "reproduce",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -9,10 +9,12 @@ from rich.markup import escape
 
 from equipoise.errors import UserError
 from equipoise.problems import BUILT_IN
+from equipoise.reproductions import REPRODUCTIONS
 from equipoise.study.arguments import options_of
 from equipoise.study.meanings import meanings, plain
 from equipoise.study.methods import TORCHJD, WEIGHTINGS, find_methods, torchjd_methods
 from equipoise.study.names import IDEAL
+from equipoise.study.reproduce import reproduction
 from equipoise.study.sources import Source
 from equipoise.weighting import Weighting
 
@@ -54,6 +56,16 @@ def list_problems(console: Console) -> None:
         line = _first_line(Source.find(name).made)
         console.print(f"[bold]{name:{width}}[/]  {escape(line)}")
     console.print("Options: equipoise compare PROBLEM --help. One of your own: module:attribute.")
+
+
+def list_reproductions(console: Console) -> None:
+    """Each experiment with what it is, and the data that it needs."""
+    width = max(map(len, REPRODUCTIONS))
+    for name in REPRODUCTIONS:
+        found = reproduction(name)
+        console.print(f"[bold]{name:{width}}[/]  {escape(found.title)}")
+        if found.data:
+            console.print(f"{'':{width}}  --data: {escape(found.data)}")
 
 
 def _describe(console: Console, name: str, kind: type[Weighting], *, options: bool = False) -> None:

@@ -10,8 +10,13 @@ from typing import Any
 import click
 from rich.console import Console
 
-from equipoise.cli.catalogue import list_methods, list_problems, show_methods
-from equipoise.cli.console import show
+from equipoise.cli.catalogue import (
+    list_methods,
+    list_problems,
+    list_reproductions,
+    show_methods,
+)
+from equipoise.cli.console import show, show_reproduced
 from equipoise.cli.options import PATH, as_options, options_of
 from equipoise.errors import UserError
 from equipoise.problems import BUILT_IN
@@ -19,6 +24,7 @@ from equipoise.problems.problem import Recipe
 from equipoise.study import audit as audits
 from equipoise.study import compare as comparisons
 from equipoise.study import predict as predictions
+from equipoise.study import reproduce as reproductions
 from equipoise.study.csv import csv_text
 from equipoise.study.files import write_text
 from equipoise.study.jobs import RunError
@@ -298,6 +304,42 @@ def report(folder: Path) -> None:
     results = open_study(folder)
     results.write()
     show(results, plain_console())
+
+
+@equipoise.command(context_settings=_HELP)
+@click.argument("name", required=False)
+@click.option("--quick", is_flag=True, help="In minutes on two cores; this is the default.")
+@click.option("--full", is_flag=True, help="With the paper's sizes.")
+@click.option("--data", type=PATH, metavar="FILE", help="What it needs, if it needs any.")
+@click.option("--jobs", type=int, default=1, show_default=True, help="Runs at once.")
+@click.option(
+    "--out",
+    type=PATH,
+    metavar="FOLDER",
+    help="Where the results go; by default results/reproduce/NAME.",
+)
+def reproduce(
+    name: str | None, quick: bool, full: bool, data: Path | None, jobs: int, out: Path | None
+) -> None:
+    """Make an experiment of the SLAW or the SLGrad paper again; without NAME list them.
+
+    It ends with a page: the paper's figure with our numbers, and whether its claims held. What is
+    finished is kept: stop with Ctrl-C, give the same command again, and it goes on.
+    """
+    if quick and full:
+        raise UserError("give --quick or --full, one of the two")
+    names = ["data", "jobs", "out"]
+    console = plain_console(worded=lambda text: as_options(text, names))
+    if name is None:
+        list_reproductions(plain_console(markup=True))
+        return
+    try:
+        found = reproductions.reproduce(
+            name, full=full, data=data, jobs=jobs, out=out, progress=console
+        )
+    except UserError as error:
+        raise UserError(as_options(str(error), names)) from error
+    show_reproduced(found, console)
 
 
 @equipoise.command(context_settings=_HELP)

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from equipoise.study.page.tables import DIVERGED, detection_table, results_table
+from equipoise.study.reproduce import Reproduced
 from equipoise.study.results import Results
 from equipoise.study.summary import Summary
 
@@ -39,6 +40,20 @@ def summary_table(summary: Summary, width: int) -> Table:
         styled = [Text(cell.text, "bold" if cell.best else "") for cell in cells]
         table.add_row(Text(name), *(styled[index] for index in shown))
     return table
+
+
+def show_reproduced(found: Reproduced, console: Console) -> None:
+    """The table, the claims, and where the page is."""
+    summary = found.findings.summary
+    table = Table(box=None, pad_edge=False)
+    for heading in summary.columns:
+        table.add_column(Text(str(heading)), no_wrap=True)
+    for row in summary.itertuples(index=False):
+        table.add_row(*(Text(str(cell)) for cell in row))
+    console.print(table)
+    for sentence in found.held:
+        console.print(sentence)
+    console.print(f"page: {found.page}")
 
 
 def detection_lines(summary: Summary) -> list[str]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
+import pandas as pd
+from scipy import stats
 
 from equipoise.study.inference import against
 from equipoise.study.intervals import Interval
@@ -61,11 +63,17 @@ def no_worse(
     return judge
 
 
-def cheaper(method: str, than: str, *, factor: float = 1.0) -> Judge:
+def cheaper(
+    method: str, than: str, *, factor: float = 1.0, where: Collection[str] | None = None
+) -> Judge:
     """A method's step takes less than so many times another's, in every study."""
 
     def judge(studies: Studies) -> tuple[Outcome, str]:
-        ratios = {label: _log_ratio(results, method, than) for label, results in studies.items()}
+        ratios = {
+            label: _log_ratio(results, method, than)
+            for label, results in studies.items()
+            if where is None or label in where
+        }
         room = math.log(factor)
         leads = [Interval(room - ratio.mean, ratio.half_width) for ratio in ratios.values()]
         shown = "; ".join(f"{label}: {math.exp(each.mean):.2f}" for label, each in ratios.items())
@@ -83,6 +91,26 @@ def tells_wrong_labels(method: str, *, area: float = 0.5) -> Judge:
         leads = [Interval(each.mean - area, each.half_width) for each in known.values()]
         shown = "; ".join(f"{label}: {each}" for label, each in known.items())
         return judged(leads), f"area under the ROC curve of {method}'s weights, {shown}"
+
+    return judge
+
+
+def follows(method: str, correlation: float) -> Judge:
+    """A method's weights have at least this correlation with the exact ones, in every run.
+
+    Gets what :func:`~equipoise.study.estimate.agreement` gives, with a column ``variant``; the
+    interval is Fisher's.
+    """
+
+    def judge(agreed: pd.DataFrame) -> tuple[Outcome, str]:
+        own = agreed[agreed["method"] == method]
+        widths = stats.norm.ppf(0.975) / np.sqrt(own["weights"] - 3)
+        above = np.arctanh(own["correlation"]) - math.atanh(correlation)
+        shown = "; ".join(
+            f"{label}: {value:.3f}"
+            for label, value in zip(own["variant"], own["correlation"], strict=True)
+        )
+        return judged(list(map(Interval, above, widths))), f"correlation of {method}, {shown}"
 
     return judge
 

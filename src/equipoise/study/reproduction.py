@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -13,12 +13,15 @@ from rich.console import Console
 
 from equipoise.study.claims import Claim, Outcome
 
+Options: TypeAlias = Mapping[str, Any]
+"""Of a problem."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
     """How much of an experiment is made."""
 
-    variants: Mapping[str, Mapping[str, Any]]
+    variants: Mapping[str, Options]
     """What a study differs by from the others → options of the problem."""
     seeds: int
     steps: int | None = None
