@@ -11,6 +11,7 @@ BUILT_IN = {
     "toy-noise": "equipoise.problems.synthetic.toynoise:toynoise",
     "cifar10": "equipoise.problems.images.cifar10:cifar10",
     "multimnist": "equipoise.problems.images.multimnist:multimnist",
+    "nyuv2": "equipoise.problems.vision.nyuv2:nyuv2",
     "table": "equipoise.problems.table.table:table",
     "molecules": "equipoise.problems.molecules.molecules:molecules",
 }

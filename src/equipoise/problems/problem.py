@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from equipoise.errors import UserError, near_match
 from equipoise.losses import task_names
@@ -52,6 +53,8 @@ class Recipe:
     """Largest norm of the gradient of all parameters; ``None`` for no limit."""
     held_out_batch_size: int | None = None
     """Samples in a held-out batch; as many as in a batch if ``None``."""
+    schedule: Callable[[Optimizer, int], LRScheduler] | None = None
+    """From the optimizer and the number of steps to what changes the learning rate after each."""
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.epochs is None):

@@ -30,7 +30,7 @@ REPRODUCTION = Reproduction(
         ),
     ),
     axis="training",
-    quick=Size(variants=VARIANTS, seeds=12),
+    quick=Size(variants=VARIANTS, seeds=8),
     full=Size(variants=VARIANTS, seeds=120),
     notes=("Each run gives the ten weights of one random step between 100 and 1,000.",),
     find=estimated,

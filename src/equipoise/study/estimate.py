@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -31,6 +31,7 @@ def estimate(
     moments: int = 1,
     driver: str = "constant",
     device: str = "cpu",
+    told: Callable[[str], None] = lambda _: None,
 ) -> pd.DataFrame:
     """Weights of methods beside those of exact gradient norms, at random steps of runs.
 
@@ -45,6 +46,7 @@ def estimate(
         moments: steps of a run at which they are.
         driver: whose weights train the network.
         device: where to train.
+        told: hears of each run that is done.
 
     Returns:
         Columns ``seed, step, task, method, weight, exact``; weights with the sum of the tasks.
@@ -56,6 +58,7 @@ def estimate(
         generator = np.random.default_rng(seed)
         chosen = np.sort(first + generator.permutation(last - first + 1)[:moments])
         parts += _run(problem, watching, exact, driving, seed, chosen.tolist(), device)
+        told(f"{driver}, seed {seed}: weights of step {', '.join(map(str, chosen))}")
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pandas as pd
+from rich.console import Console
 
 from equipoise.study.claims import Studies
 from equipoise.study.compare import compare
 from equipoise.study.estimate import agreement, estimate
 from equipoise.study.page import figures
+from equipoise.study.progress import plain_console
 from equipoise.study.reproduction import Findings, Reproduction, Size, Where
 from equipoise.study.runs import metrics_table
 from equipoise.study.sources import Source
@@ -110,12 +112,23 @@ def priced(found: Reproduction, size: Size, where: Where) -> Findings:
 def estimated(found: Reproduction, size: Size, where: Where) -> Findings:
     """Weights of the methods beside the exact ones, at random steps of runs."""
     source = Source.find(found.problem)
+    console = Console(quiet=True) if where.progress is False else plain_console()
+    if isinstance(where.progress, Console):
+        console = where.progress
     runs = {}
     for label, options in size.variants.items():
         driver = options.get("driver", "constant")
         made = {name: value for name, value in options.items() if name != "driver"}
         problem = source.make(source.options(made))
-        runs[label] = estimate(problem, found.methods, seeds=range(size.seeds), driver=driver)
+        runs[label] = estimate(
+            problem,
+            found.methods,
+            seeds=range(size.seeds),
+            last=size.steps or 1_000,
+            first=(size.steps or 1_000) // 10,
+            driver=driver,
+            told=console.print,
+        )
     agreed = pd.concat(
         [agreement(table).assign(variant=label) for label, table in runs.items()],
         ignore_index=True,

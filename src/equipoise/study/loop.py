@@ -57,6 +57,9 @@ class Loop:
         self.optimizer = recipe.optimizer(
             [*self.network.parameters(), *self.weighting.parameters()], recipe.lr
         )
+        self.schedule = (
+            None if recipe.schedule is None else recipe.schedule(self.optimizer, recipe.steps)
+        )
         self.batches = Batches(problem.train, recipe.batch_size, seed)
         self.held_out: Batches | None = None
         if Needs.HELD_OUT in self.weighting.needs and problem.held_out is not None:
@@ -88,6 +91,8 @@ class Loop:
         if self.recipe.clip is not None:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
         self.optimizer.step()
+        if self.schedule is not None:
+            self.schedule.step()
         self.record.add(step, rows, self.weighting)
         if self.record.due():
             self.record.evaluate(self.network)
@@ -98,7 +103,7 @@ class Loop:
         return {
             **{name: None if part is None else part.state_dict() for name, part in parts.items()},
             "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state_all(),
+            "random_cuda": torch.cuda.get_rng_state(self.device) if self._on_cuda else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -107,7 +112,12 @@ class Loop:
             if state[name] is not None:
                 getattr(self, name).load_state_dict(state[name])
         torch.set_rng_state(state["random"])
-        torch.cuda.set_rng_state_all(state["random_cuda"])
+        if self._on_cuda:
+            torch.cuda.set_rng_state(state["random_cuda"], self.device)
+
+    @property
+    def _on_cuda(self) -> bool:
+        return self.device.type == "cuda"
 
 
-_PARTS = ("network", "optimizer", "weighting", "batches", "held_out", "record")
+_PARTS = ("network", "optimizer", "schedule", "weighting", "batches", "held_out", "record")

@@ -88,6 +88,7 @@ def reproduce(
     where = Where(
         out=folder, data=None if data is None else Path(data), jobs=jobs, progress=progress
     )
+    folder.mkdir(parents=True, exist_ok=True)
     findings = found.find(found, chosen, where)
     write_text(folder / DATA, csv_text(findings.table))
     page = folder / "report.html"

@@ -1,0 +1,1 @@
+"""Problems of dense prediction: segmentation, depth and normals of a scene."""
