@@ -12,6 +12,7 @@ BUILT_IN = {
     "cifar10": "equipoise.problems.images.cifar10:cifar10",
     "multimnist": "equipoise.problems.images.multimnist:multimnist",
     "nyuv2": "equipoise.problems.vision.nyuv2:nyuv2",
+    "rooms": "equipoise.problems.vision.made_rooms:rooms",
     "table": "equipoise.problems.table.table:table",
     "molecules": "equipoise.problems.molecules.molecules:molecules",
 }

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-import platformdirs
 import rdkit
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
@@ -22,6 +21,8 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import rdFingerprintGenerator
 from rich.console import Console
 from rich.progress import track
+
+from equipoise.problems.cache import cache_folder
 
 RADIUS, BITS = 4, 2048
 BATCH = 1_000
@@ -42,7 +43,7 @@ def fingerprints(smiles: Sequence[str]) -> Packed:
         uint8 ``(molecules, 256)``, 2,048 bits packed. A molecule has a bit at least: a row without
         any stands for a SMILES that is empty or does not parse.
     """
-    path = _folder() / f"ecfp-{_key(smiles)}.npz"
+    path = cache_folder() / f"ecfp-{_key(smiles)}.npz"
     packed = _load(path, len(smiles))
     if packed is None:
         packed = _compute(smiles)
@@ -50,10 +51,6 @@ def fingerprints(smiles: Sequence[str]) -> Packed:
         with contextlib.suppress(OSError):
             _store(path, packed)
     return packed
-
-
-def _folder() -> Path:
-    return Path(os.environ.get("EQUIPOISE_CACHE") or platformdirs.user_cache_dir("equipoise"))
 
 
 def _key(smiles: Sequence[str]) -> str:

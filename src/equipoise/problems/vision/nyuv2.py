@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -88,17 +87,15 @@ def nyuv2(
         UserError: if the folder is not of that form, or a parameter cannot be.
     """
     check_seed("data_seed", data_seed)
-    if not 0 <= held_out < 1:
-        raise UserError(f"`held_out` must be from 0 to below 1, found {held_out}")
     train, test = open_part(data / "train"), open_part(data / "val")
     order = np.random.default_rng(data_seed).permutation(train.scenes).tolist()
     kept = max(1, round(TENTH * train.scenes))
-    apart = round(held_out * train.scenes) if main is not None else 0
+    apart = checked_share(held_out, main, train.scenes)
     if train.scenes < kept + apart + 1:
         raise UserError(f"{data / 'train'} has {train.scenes} scenes, too few to split")
     size = _size(train, HEIGHTS[protocol] if height is None else height)
-    made = partial(_scenes, size=size, flip_y=normals_y == "down")
-    problem = scenes_problem(
+    made = partial(Scenes, size=size, flip_y=normals_y == "down")
+    return scenes_problem(
         train=made(train, order[kept + apart :]),
         validation=made(train, order[:kept]),
         held_out=made(train, order[kept : kept + apart]) if apart else None,
@@ -109,7 +106,6 @@ def nyuv2(
         augment=augment,
         recipe=recipe if recipe is not RECIPE else RECIPES[protocol],
     )
-    return problem
 
 
 def scenes_problem(
@@ -156,8 +152,11 @@ def _outputs(network: nn.Module, batch: Batch) -> dict[str, Tensor]:
     return found
 
 
-def _scenes(part: Part, rows: Sequence[int], *, size: tuple[int, int], flip_y: bool) -> Scenes:
-    return Scenes(part, rows, size, flip_y=flip_y)
+def checked_share(held_out: float, main: str | None, scenes: int) -> int:
+    """How many of the scenes are held out: none without a main task."""
+    if not 0 <= held_out < 1:
+        raise UserError(f"`held_out` must be from 0 to below 1, found {held_out}")
+    return 0 if main is None else round(held_out * scenes)
 
 
 def _size(part: Part, height: int) -> tuple[int, int]:
