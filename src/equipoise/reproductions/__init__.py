@@ -4,12 +4,14 @@ REPRODUCTIONS = {
     name: f"equipoise.reproductions.{name.replace('-', '_')}"
     for name in (
         "slaw-regression",
+        "slaw-vision",
         "slaw-screening",
         "slaw-estimate",
         "slaw-efficiency",
         "slgrad-toy",
         "slgrad-cifar",
         "slgrad-multimnist",
+        "slgrad-vision",
         "slgrad-weights",
     )
 }

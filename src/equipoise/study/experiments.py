@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import replace
 
 import pandas as pd
@@ -15,7 +17,10 @@ from equipoise.study.progress import plain_console
 from equipoise.study.reproduction import Findings, Reproduction, Size, Where
 from equipoise.study.runs import metrics_table
 from equipoise.study.sources import Source
-from equipoise.study.summary import Summary
+from equipoise.study.summary import MethodSummary, Summary
+
+MARKS = {"better": " ▲", "worse": " ▼"}
+"""Beside what equal weights have."""
 
 
 def compared(found: Reproduction, size: Size, where: Where) -> Findings:
@@ -61,7 +66,7 @@ def _summaries(studies: Studies) -> dict[str, Summary]:
 
 
 def _folder(label: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in ".=" else "-" for letter in label)
+    return re.sub(r"[^\w.=]+", "-", label).strip("-")
 
 
 def _criterion(studies: Studies) -> str:
@@ -70,14 +75,10 @@ def _criterion(studies: Studies) -> str:
 
 def _by_variant(studies: Studies) -> pd.DataFrame:
     """The objective of each method in each variant; an arrow for better or worse."""
-    marks = {"better": " ▲", "worse": " ▼"}
-    columns = {}
-    for label, results in studies.items():
-        summary = results.comparison
-        columns[label] = {
-            row.method: f"{row.metrics[summary.objective]}{marks.get(row.judgement or '', '')}"
-            for row in summary.methods
-        }
+    columns = {
+        label: {row.method: _shown(row, results.comparison) for row in results.comparison.methods}
+        for label, results in studies.items()
+    }
     table = pd.DataFrame(columns).fillna("–")
     return table.rename_axis("method").reset_index()
 
@@ -141,6 +142,13 @@ def estimated(found: Reproduction, size: Size, where: Where) -> Findings:
         figures={label: figures.estimates(table) for label, table in runs.items()},
         claims=[(claim.text, *claim.judge(agreed)) for claim in found.claims],
     )
+
+
+def _shown(row: MethodSummary, summary: Summary) -> str:
+    value = row.metrics[summary.objective]
+    if math.isnan(value.mean):
+        return f"diverged in {row.diverged} of {row.seeds}" if row.diverged else "–"
+    return f"{value}{MARKS.get(row.judgement or '', '')}"
 
 
 def _in_milliseconds(table: pd.DataFrame) -> pd.DataFrame:

@@ -26,12 +26,15 @@ SUMS = "sha256.json"
 """The file of checksums, written last: without it a folder is not whole."""
 
 
-def rooms_folder(height: int, width: int, scenes: Mapping[str, int] = SCENES) -> Path:
+def rooms_folder(height: int, width: int, scenes: Mapping[str, int] | None = None) -> Path:
     """The folder of rooms of this size, which is drawn if it is not there, or not whole.
+
+    Of :data:`SCENES` unless other numbers are given.
 
     Scenes of a part have the seeds from a thousand times its place on, so that a smaller part is
     the beginning of a larger one.
     """
+    scenes = scenes or SCENES
     name = f"rooms-{VERSION}-{height}x{width}-" + "-".join(map(str, scenes.values()))
     folder = cache_folder() / name
     if not _whole(folder):
