@@ -9,6 +9,7 @@ import torch
 from study.toy import blows_up, noisy, toy
 from study.training import loop_of, trained
 from torch import nn
+from torch.optim.lr_scheduler import StepLR
 from torchmetrics import MeanSquaredError
 
 from equipoise import SLAW, Constant, HeldOutWeighting, Needs, Uncertainty
@@ -297,12 +298,28 @@ def test_losses_by_name_are_taken():
     assert same(trained(problem), trained(replace(problem, losses=by_name)))
 
 
+def test_a_schedule_changes_the_learning_rate_after_each_step():
+    recipe = replace(toy().recipe, schedule=lambda optimizer, steps: StepLR(optimizer, steps // 2))
+    problem = replace(toy(), recipe=recipe)
+    (method,) = find_methods("constant", problem)
+    rates = []
+    with torch.random.fork_rng():
+        loop = loop_of(problem, partial(method.make, problem, 0), steps=20)
+        while not loop.done:
+            rates.append(loop.optimizer.param_groups[0]["lr"])
+            loop.step()
+    assert rates == pytest.approx([0.05] * 10 + [0.005] * 10)
+
+
 NAMES = [*WEIGHTINGS, "slaw+slgate", "slgate(shared='border')", "torchjd/PCGrad", "torchjd/UW"]
 
 
 @pytest.mark.parametrize("name", [*NAMES, "torchjd/FAMO"])
 def test_a_run_goes_on_bit_for_bit_from_what_is_saved(name):
-    problem = noisy()
+    recipe = replace(
+        noisy().recipe, schedule=lambda optimizer, steps: StepLR(optimizer, steps // 3)
+    )
+    problem = replace(noisy(), recipe=recipe)
     (method,) = find_methods(name, problem)
 
     def begun(steps):

@@ -16,7 +16,7 @@ from equipoise.cli.catalogue import (
     list_reproductions,
     show_methods,
 )
-from equipoise.cli.console import show, show_reproduced
+from equipoise.cli.console import show, show_reproduced, show_together
 from equipoise.cli.options import PATH, as_options, options_of
 from equipoise.errors import UserError
 from equipoise.problems import BUILT_IN
@@ -29,9 +29,11 @@ from equipoise.study.csv import csv_text
 from equipoise.study.files import write_text
 from equipoise.study.jobs import RunError
 from equipoise.study.methods import DEFAULT
+from equipoise.study.page.papers import paper_table
 from equipoise.study.progress import plain_console
 from equipoise.study.results import open_study
 from equipoise.study.sources import Source
+from equipoise.study.together import together
 
 _HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -298,12 +300,27 @@ def predict(folder: Path, rows: Path, method: str | None, device: str, out: Path
 
 
 @equipoise.command(context_settings=_HELP)
-@click.argument("folder", type=PATH)
-def report(folder: Path) -> None:
-    """Write the table, the summary and the page of a folder anew, from its finished runs."""
-    results = open_study(folder)
-    results.write()
-    show(results, plain_console())
+@click.argument("folders", type=PATH, nargs=-1, required=True, metavar="FOLDER…")
+@click.option(
+    "--table",
+    type=click.Choice(["markdown", "latex"]),
+    help="Print the results of a folder as a table for a paper, and nothing else.",
+)
+def report(folders: tuple[Path, ...], table: str | None) -> None:
+    """Write the table, the summary and the page of a folder anew, from its finished runs.
+
+    Of three folders or more: the places of the methods over all of these studies, Friedman's test,
+    and by how much mean places must differ (Nemenyi).
+    """
+    studies = [open_study(folder) for folder in folders]
+    if table is not None:
+        for each in studies:
+            print(paper_table(each.comparison, table))
+    elif len(studies) == 1:
+        studies[0].write()
+        show(studies[0], plain_console())
+    else:
+        show_together(together(studies), plain_console())
 
 
 @equipoise.command(context_settings=_HELP)

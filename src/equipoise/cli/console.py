@@ -10,6 +10,7 @@ from equipoise.study.page.tables import DIVERGED, detection_table, results_table
 from equipoise.study.reproduce import Reproduced
 from equipoise.study.results import Results
 from equipoise.study.summary import Summary
+from equipoise.study.together import Together
 
 WIDE = 120
 """Columns of a terminal from which on all metrics have room."""
@@ -54,6 +55,21 @@ def show_reproduced(found: Reproduced, console: Console) -> None:
     for sentence in found.held:
         console.print(sentence)
     console.print(f"page: {found.page}")
+
+
+def show_together(found: Together, console: Console) -> None:
+    """The mean places, by how much they must differ, and what to make of it."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("method", "mean place", *map(str, range(1, len(found.places) + 1))):
+        table.add_column(heading, no_wrap=True)
+    for method, mean in found.mean_places.items():
+        places = (f"{place:g}" for place in found.places[method])
+        table.add_row(Text(str(method)), f"{mean:.2f}", *places)
+    console.print(table)
+    for number, folder in enumerate(found.places.index, 1):
+        console.print(f"{number}: {folder}")
+    console.print(f"mean places differ from {found.critical_difference:.2f} apart on")
+    console.print(found.verdict)
 
 
 def detection_lines(summary: Summary) -> list[str]:
