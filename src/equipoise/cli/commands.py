@@ -170,6 +170,20 @@ _COMPARE = [
         is_flag=True,
         help="Also learn each task alone, and measure the methods against that (Δm).",
     ),
+    click.Option(
+        ["--confirm"],
+        type=int,
+        default=0,
+        metavar="SEEDS",
+        help="Then compare the leading method with equal weights on so many fresh seeds.",
+    ),
+    click.Option(
+        ["--confirm-top"],
+        type=int,
+        default=1,
+        show_default=True,
+        help="How many leading methods to confirm.",
+    ),
 ]
 
 _AUDIT = [

@@ -10,8 +10,12 @@ from typing import Any, Literal, TypeAlias
 import pandas as pd
 from rich.console import Console
 
-from equipoise.study.asked import Where, ask
-from equipoise.study.methods import MethodLike, check_methods
+from equipoise.errors import UserError
+from equipoise.problems.parameters import check_whole
+from equipoise.study.asked import MOST_SEEDS, Where, ask
+from equipoise.study.confirm import FIRST
+from equipoise.study.methods import Method, MethodLike, check_methods
+from equipoise.study.names import REFERENCE
 from equipoise.study.results import Results, open_study
 from equipoise.study.running import run
 from equipoise.study.sources import ProblemLike
@@ -29,6 +33,8 @@ def compare(
     batch_size: int | None = None,
     lr: float | None = None,
     single_task: bool = False,
+    confirm: int = 0,
+    confirm_top: int = 1,
     device: str = "cpu",
     threads: int = 1,
     processes: int = 1,
@@ -57,6 +63,9 @@ def compare(
         batch_size: samples in a batch, of all processes together.
         lr: learning rate.
         single_task: also learn each task alone, and measure the methods against that (Δm).
+        confirm: fresh seeds by which the leading method is then compared with equal weights, by
+            one paired test: whoever is picked among many by few seeds looks better than it is.
+        confirm_top: how many leading methods are.
         device: where to train.
         threads: of each process that trains. Sums in another order have other last digits, so this
             is a part of what a study is; more pay for large networks only.
@@ -85,8 +94,28 @@ def compare(
         processes=processes,
     )
     chosen = check_methods(methods, asked.problem)
+    _check_confirm(confirm, confirm_top, chosen)
     folder = asked.usual_folder if out is None else Path(out)
     _, failures = run(asked, chosen, seeds, folder, where, single_task=single_task)
+    if confirm:
+        leading = _leading(open_study(folder), chosen, confirm_top)
+        _, more = run(asked, leading, confirm, folder, where, first_seed=FIRST)
+        failures = {**failures, **more}
     results = open_study(folder, failures)
     results.write()
     return results
+
+
+def _check_confirm(confirm: int, top: int, methods: Sequence[Method]) -> None:
+    check_whole("confirm", confirm, 0, MOST_SEEDS)
+    check_whole("confirm_top", top, 1, MOST_SEEDS)
+    if confirm and REFERENCE not in {method.label for method in methods}:
+        raise UserError(f"`confirm` compares with equal weights: add {REFERENCE} to `methods`")
+    if confirm == 1:
+        raise UserError("`confirm` must be 0 or at least 2 seeds: one has no spread")
+
+
+def _leading(results: Results, methods: Sequence[Method], top: int) -> list[Method]:
+    """The best methods, as far as they are finished, and equal weights."""
+    rows = [row.method for row in results.comparison.eligible if row.method != REFERENCE]
+    return [method for method in methods if method.label in {REFERENCE, *rows[:top]}]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -110,11 +110,11 @@ class Watcher(Protocol):
 
 
 def methods_and_seeds(
-    methods: Sequence[Method], problem: Problem, seeds: int, single_task: bool
+    methods: Sequence[Method], problem: Problem, seeds: Iterable[int], single_task: bool
 ) -> Iterator[tuple[Method, int, str | None]]:
     """Every run of a study, seed by seed, so that a study that is stopped can be compared."""
     alone = [(only(task, problem), task) for task in problem.tasks] if single_task else []
-    for seed in range(seeds):
+    for seed in seeds:
         yield from ((method, seed, None) for method in methods)
         yield from ((method, seed, task) for method, task in alone)
 

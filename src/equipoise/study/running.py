@@ -40,8 +40,9 @@ def run(
     where: Where,
     *,
     single_task: bool = False,
+    first_seed: int = 0,
 ) -> tuple[list[Run], dict[str, Failure]]:
-    """Make the runs that are not in the folder yet.
+    """Make the runs of so many seeds, from the first one on, that are not in the folder yet.
 
     Returns:
         The runs that were asked for, and the failures by the run's name.
@@ -57,11 +58,15 @@ def run(
                 f"{method.label} would see only a process's share of a batch: leave it out, or "
                 "train with `processes` 1"
             )
-    wanted = list(methods_and_seeds(methods, problem, seeds, single_task))
+    wanted = list(
+        methods_and_seeds(methods, problem, range(first_seed, first_seed + seeds), single_task)
+    )
     at_once = min(where.jobs, len(wanted)) if where.on == "processes" else 1
     device = torch.device(training.device)
     check_memory(problem, methods, training.recipe(problem), device, at_once)
-    study = replace(asked.study, asked={method.label: seeds for method, _, _ in wanted})
+    # Seeds to confirm by are no part of what methods are compared by.
+    counts = {} if first_seed else {method.label: seeds for method, _, _ in wanted}
+    study = replace(asked.study, asked=counts)
     jobs = [
         Job(
             problem=study.problem,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ import pandas as pd
 from equipoise.problems.problem import OVERALL
 from equipoise.study.compared import Compared, by_task, compare_methods
 from equipoise.study.configuration import Study
+from equipoise.study.confirm import confirmations, is_fresh
 from equipoise.study.inference import largest_rate
 from equipoise.study.intervals import Interval, mean_interval
 from equipoise.study.names import REFERENCE, SINGLE
@@ -82,27 +83,17 @@ def summarise(study: Study, runs: Sequence[Run], expected: Mapping[str, int]) ->
         expected: method, or ``single`` → seeds that were asked for. Methods that are not in it are
             compared as they are.
     """
-    table = metrics_table(runs)
-    by_method: dict[str, list[Run]] = {method: [] for method in expected if method != SINGLE}
-    for run in runs:
-        if run.facts.method != SINGLE:
-            by_method.setdefault(run.facts.method, []).append(run)
-    compared = compare_methods(
-        {
-            method: {
-                seed: _sign(study) * value
-                for seed, value in _by_seed(own, study.objective, study.deciding).items()
-            }
-            for method, own in by_method.items()
-            if own
-        }
-    )
+    screened = [run for run in runs if not is_fresh(run)]
+    table = metrics_table(screened)
+    asked: dict[str, list[Run]] = {method: [] for method in expected if method != SINGLE}
+    by_method = asked | _by_method(screened)
+    compared = compare_methods(_objectives(study, by_method))
     figures = _Figures(
         study,
         _tasks_compared(study, table),
         compared,
         mean_ranks(table, study),
-        delta_m(table, study) if any(run.facts.method == SINGLE for run in runs) else None,
+        delta_m(table, study) if any(run.facts.method == SINGLE for run in screened) else None,
         by_task(objective_by_task(table, study), _sign(study)),
     )
     rows = [figures.of(method, own) for method, own in by_method.items()]
@@ -118,6 +109,7 @@ def summarise(study: Study, runs: Sequence[Run], expected: Mapping[str, int]) ->
         tuple(sorted(rows, key=place)),
         _unfinished(study, runs, expected),
         compared.seeds,
+        confirmations(_objectives(study, _by_method(filter(is_fresh, runs)))),
         compared.detectable,
     )
 
@@ -188,6 +180,29 @@ def _detection(runs: Sequence[Run]) -> Interval | None:
         if run.facts.detection is not None
     ]
     return mean_interval(areas) if areas else None
+
+
+def _by_method(runs: Iterable[Run]) -> dict[str, list[Run]]:
+    """Runs of methods; those of single tasks are none."""
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        if run.facts.method != SINGLE:
+            found.setdefault(run.facts.method, []).append(run)
+    return found
+
+
+def _objectives(
+    study: Study, by_method: Mapping[str, Sequence[Run]]
+) -> dict[str, dict[int, float]]:
+    """Method → seed → objective, larger is better."""
+    return {
+        method: {
+            seed: _sign(study) * value
+            for seed, value in _by_seed(runs, study.objective, study.deciding).items()
+        }
+        for method, runs in by_method.items()
+        if runs
+    }
 
 
 def _by_seed(runs: Sequence[Run], metric: str, task: str) -> dict[int, float]:

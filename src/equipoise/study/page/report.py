@@ -16,6 +16,7 @@ from PIL import Image
 from plotly.offline import get_plotlyjs
 
 from equipoise.study.configuration import Study
+from equipoise.study.confirm import is_fresh
 from equipoise.study.files import write_text
 from equipoise.study.names import IDEAL, REFERENCE, SINGLE
 from equipoise.study.page import charts
@@ -56,6 +57,7 @@ def write_report(
         corrupted: which training labels are known to be wrong, ``(samples, tasks)``, if any are.
         path: the HTML file.
     """
+    runs = [run for run in runs if not is_fresh(run)]
     by_method = {
         row.method: [run for run in runs if run.facts.method == row.method]
         for row in summary.methods
