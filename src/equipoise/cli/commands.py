@@ -25,6 +25,7 @@ from equipoise.study.jobs import RunError
 from equipoise.study.methods import DEFAULT
 from equipoise.study.progress import plain_console
 from equipoise.study.results import open_study
+from equipoise.study.settings import DEFAULTS
 from equipoise.study.sources import Source
 
 _HELP = {"help_option_names": ["-h", "--help"]}
@@ -102,32 +103,44 @@ def _training(recipe: Recipe | None) -> list[click.Option]:
         return "" if value is None else f"  [default: {value:,}]"
 
     return [
-        click.Option(["--seeds"], type=int, default=3, show_default=True, help="Runs of a method."),
+        click.Option(
+            ["--seeds"],
+            type=int,
+            default=DEFAULTS["seeds"],
+            show_default=True,
+            help="Runs of a method.",
+        ),
         click.Option(["--steps"], type=int, help=f"Optimizer steps of a run.{usual('steps')}"),
         click.Option(["--batch-size"], type=int, help=f"Samples in a batch.{usual('batch_size')}"),
         click.Option(["--lr"], type=float, help=f"Learning rate.{usual('lr')}"),
-        click.Option(["--device"], default="cpu", show_default=True, help="Where to train."),
+        click.Option(
+            ["--device"], default=DEFAULTS["device"], show_default=True, help="Where to train."
+        ),
         click.Option(
             ["--threads"],
             type=int,
-            default=1,
+            default=DEFAULTS["threads"],
             show_default=True,
             help="Threads of a process that trains; more pay for large networks only.",
         ),
         click.Option(
             ["--processes"],
             type=int,
-            default=1,
+            default=DEFAULTS["processes"],
             show_default=True,
             help="Processes that train a run together (DistributedDataParallel).",
         ),
         click.Option(
-            ["--jobs"], type=int, default=1, show_default=True, help="Runs at once, here."
+            ["--jobs"],
+            type=int,
+            default=DEFAULTS["jobs"],
+            show_default=True,
+            help="Runs at once, here.",
         ),
         click.Option(
             ["--on"],
             type=click.Choice(["processes", "ray"]),
-            default="processes",
+            default=DEFAULTS["on"],
             show_default=True,
             help="What makes the runs: processes of this machine, or Ray.",
         ),
@@ -135,7 +148,7 @@ def _training(recipe: Recipe | None) -> list[click.Option]:
         click.Option(
             ["--checkpoint"],
             type=float,
-            default=60.0,
+            default=DEFAULTS["checkpoint"],
             show_default=True,
             metavar="SECONDS",
             help="How often a run on its way is kept.",

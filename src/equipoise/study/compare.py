@@ -2,42 +2,29 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pandas as pd
-from rich.console import Console
 
-from equipoise.study.asked import Where, ask
+from equipoise.study.asked import ask
 from equipoise.study.methods import MethodLike, check_methods
 from equipoise.study.results import Results, open_study
 from equipoise.study.running import run
+from equipoise.study.settings import Settings, with_defaults
 from equipoise.study.sources import ProblemLike
 
-PathLike: TypeAlias = "str | os.PathLike[str]"
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
+@with_defaults
 def compare(
     problem: ProblemLike | pd.DataFrame,
     *,
-    options: Mapping[str, Any] | None = None,
     methods: str | Sequence[MethodLike] | None = None,
-    seeds: int = 3,
-    steps: int | None = None,
-    batch_size: int | None = None,
-    lr: float | None = None,
     single_task: bool = False,
-    device: str = "cpu",
-    threads: int = 1,
-    processes: int = 1,
-    jobs: int = 1,
-    on: Literal["processes", "ray"] = "processes",
-    address: str | None = None,
-    checkpoint: float = 60.0,
-    out: PathLike | None = None,
-    progress: bool | Console = True,
+    **settings: Unpack[Settings],
 ) -> Results:
     """Train methods side by side on a problem, and say which serves it best.
 
@@ -73,20 +60,9 @@ def compare(
         UserError: in a sentence, for what cannot be; before anything is trained where that can be
             known before.
     """
-    where = Where(jobs=jobs, on=on, address=address, checkpoint=checkpoint, progress=progress)
-    asked = ask(
-        problem,
-        options,
-        steps=steps,
-        batch_size=batch_size,
-        lr=lr,
-        device=device,
-        threads=threads,
-        processes=processes,
-    )
+    asked = ask(problem, settings)
     chosen = check_methods(methods, asked.problem)
-    folder = asked.usual_folder if out is None else Path(out)
-    _, failures = run(asked, chosen, seeds, folder, where, single_task=single_task)
-    results = open_study(folder, failures)
+    _, failures = run(asked, chosen, single_task=single_task)
+    results = open_study(asked.out, failures)
     results.write()
     return results

@@ -13,13 +13,13 @@ from equipoise.errors import UserError
 from equipoise.problems import BUILT_IN
 from equipoise.problems.problem import Problem
 from equipoise.study.asked import check_device
-from equipoise.study.compare import PathLike
 from equipoise.study.configuration import Study
 from equipoise.study.files import HASH
 from equipoise.study.folder import place_of
 from equipoise.study.modules import users_own
 from equipoise.study.results import open_study
 from equipoise.study.runs import Run
+from equipoise.study.settings import PathLike
 from equipoise.study.sources import ProblemLike, Source
 
 

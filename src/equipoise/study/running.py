@@ -10,9 +10,8 @@ from pathlib import Path
 import torch
 
 from equipoise.errors import UserError
-from equipoise.problems.parameters import check_whole
 from equipoise.problems.problem import Problem
-from equipoise.study.asked import MOST_SEEDS, Asked, Where
+from equipoise.study.asked import Asked
 from equipoise.study.configuration import Study
 from equipoise.study.executors import Executor
 from equipoise.study.files import write_text
@@ -35,9 +34,6 @@ from equipoise.study.runs import Run
 def run(
     asked: Asked,
     methods: Sequence[Method],
-    seeds: int,
-    out: Path,
-    where: Where,
     *,
     single_task: bool = False,
 ) -> tuple[list[Run], dict[str, Failure]]:
@@ -49,8 +45,8 @@ def run(
     Raises:
         UserError: if that cannot be, or the folder is another's.
     """
-    check_whole("seeds", seeds, 1, MOST_SEEDS)
     problem, training = asked.problem, asked.training
+    seeds, out, where = asked.seeds, asked.out, asked.where
     for method in methods:
         if training.processes > 1 and not method.distributes:
             raise UserError(
