@@ -44,8 +44,6 @@ class Training:
 class Job:
     """One run to be made."""
 
-    problem: str
-    """Its name."""
     method: Method
     seed: int
     task: str | None

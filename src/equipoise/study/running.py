@@ -60,7 +60,6 @@ def run(
     study = replace(asked.study, asked={method.label: seeds for method, _, _ in wanted})
     jobs = [
         Job(
-            problem=study.problem,
             method=method,
             seed=seed,
             task=task,
