@@ -73,6 +73,11 @@ class Loop:
         """Whether there is no step left, or none that makes sense."""
         return self.record.done == self.recipe.steps or self.record.diverged_at is not None
 
+    @property
+    def _on_cuda(self) -> bool:
+        """Whether the device draws random numbers of its own."""
+        return self.device.type == "cuda"
+
     def step(self) -> None:
         """Train one step, and evaluate the network where that is due."""
         rows, batch = next(self.batches)
@@ -98,7 +103,7 @@ class Loop:
         return {
             **{name: None if part is None else part.state_dict() for name, part in parts.items()},
             "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state_all(),
+            "random_cuda": torch.cuda.get_rng_state(self.device) if self._on_cuda else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -107,7 +112,8 @@ class Loop:
             if state[name] is not None:
                 getattr(self, name).load_state_dict(state[name])
         torch.set_rng_state(state["random"])
-        torch.cuda.set_rng_state_all(state["random_cuda"])
+        if self._on_cuda:
+            torch.cuda.set_rng_state(state["random_cuda"], self.device)
 
 
 _PARTS = ("network", "optimizer", "weighting", "batches", "held_out", "record")
