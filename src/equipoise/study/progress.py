@@ -28,6 +28,13 @@ class _Worded(Console):
         super().print(*said, **options)
 
 
+def console_of(progress: bool | Console) -> Console:
+    """Where a user wants to see how it goes; if nowhere, one that says nothing."""
+    if isinstance(progress, bool):
+        return plain_console() if progress else Console(quiet=True)
+    return progress
+
+
 def plain_console(*, markup: bool = False, worded: Callable[[str], str] = str) -> Console:
     """A console that leaves lines whole, and words as they are but for what ``worded`` changes."""
     console = _Worded(worded, highlight=False, soft_wrap=True, markup=markup)
@@ -58,7 +65,7 @@ class Progress:
         self.done = 0
         self.on_the_way: dict[str, int] = {}
         self.drawn = 0.0
-        drawn = console.is_terminal or console.is_jupyter
+        drawn = (console.is_terminal or console.is_jupyter) and not console.quiet
         self.bars = Bars(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -117,25 +124,6 @@ class Progress:
         shown = names[0] if len(names) == 1 else f"{len(names)} runs at once"
         completed = self.done * self.steps_of_a_run + sum(self.on_the_way.values())
         self.bars.update(self.bar, completed=completed, description=shown if names else "")
-
-
-class Silent:
-    """Nothing is shown."""
-
-    def started(self, job: Job) -> None:
-        """Nothing."""
-
-    def steps(self, job: Job, done: int) -> None:
-        """Nothing."""
-
-    def finished(self, job: Job, run: Run, *, trained: bool) -> None:
-        """Nothing."""
-
-    def failed(self, job: Job, failure: Failure) -> None:
-        """Nothing."""
-
-    def said(self, sentence: str) -> None:
-        """Nothing."""
 
 
 def _result(study: Study, run: Run, trained: bool) -> str:

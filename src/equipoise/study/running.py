@@ -27,7 +27,7 @@ from equipoise.study.folder import (
 from equipoise.study.jobs import Failure, Job, Watcher, methods_and_seeds
 from equipoise.study.memory import check_memory
 from equipoise.study.methods import Method
-from equipoise.study.progress import Progress, Silent, plain_console
+from equipoise.study.progress import Progress, console_of
 from equipoise.study.runs import Run
 
 
@@ -72,11 +72,8 @@ def run(
     ]
     with ExitStack() as stack:
         study, said = stack.enter_context(opened(out, study))
-        watcher: Watcher = Silent()
-        if where.progress:
-            console = plain_console() if where.progress is True else where.progress
-            progress = Progress(study, training.steps, len(jobs), console)
-            watcher = stack.enter_context(progress)
+        progress = Progress(study, training.steps, len(jobs), console_of(where.progress))
+        watcher = stack.enter_context(progress)
         _say_what_is_trained(watcher, study, problem, jobs, out)
         there = _there(out, study, watcher, said)
         _check_sources(jobs, there)
