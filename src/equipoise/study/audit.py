@@ -18,7 +18,7 @@ from equipoise.problems.problem import Problem
 from equipoise.study.asked import ask
 from equipoise.study.csv import csv_text
 from equipoise.study.files import write_text
-from equipoise.study.jobs import RunError
+from equipoise.study.jobs import Candidate, RunError, jobs_of
 from equipoise.study.methods import Method, MethodLike, check_methods
 from equipoise.study.running import run
 from equipoise.study.runs import Run
@@ -91,10 +91,11 @@ def audit(
     """
     asked = ask(problem, settings)
     chosen = check_audit(method, asked.problem)
-    runs, failures = run(asked, [chosen])
+    jobs = jobs_of([Candidate(chosen, asked.training)], range(asked.seeds))
+    runs, failures = run(asked, jobs)
     if failures:
         raise RunError(failures)
-    labels = label_table(asked.problem, runs)
+    labels = label_table(asked.problem, list(runs.values()))
     write_text(asked.out / LABELS, csv_text(labels))
     return Audit(asked.out, labels)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from equipoise.study.asked import ask
+from equipoise.study.jobs import Candidate, jobs_of, single_tasks
 from equipoise.study.methods import MethodLike, check_methods
 from equipoise.study.results import Results, open_study
 from equipoise.study.running import run
@@ -62,7 +63,11 @@ def compare(
     """
     asked = ask(problem, settings)
     chosen = check_methods(methods, asked.problem)
-    _, failures = run(asked, chosen, single_task=single_task)
+    seeds = range(asked.seeds)
+    jobs = jobs_of([Candidate(method, asked.training) for method in chosen], seeds)
+    if single_task:
+        jobs += single_tasks(asked.problem, asked.training, seeds)
+    _, failures = run(asked, sorted(jobs, key=lambda job: job.seed))
     results = open_study(asked.out, failures)
     results.write()
     return results

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, field
+from dataclasses import asdict, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,13 @@ class Study:
         """SHA-256 of all that determines the runs."""
         return sha256_of(json.dumps(self._told(), sort_keys=True, default=str).encode())
 
+    def after(self, before: Study) -> Study:
+        """The same study, with what commands before asked for."""
+        added: dict[str, Any] = {
+            name: {**getattr(before, name), **getattr(self, name)} for name in ADDED
+        }
+        return replace(self, **added)
+
     def differences(self, other: Study) -> list[str]:
         """What another study has otherwise, in words."""
         return [
@@ -67,9 +74,12 @@ class Study:
 
     def _told(self) -> dict[str, Any]:
         told: dict[str, Any] = json.loads(to_json(asdict(self)))
-        untold = ("files", "asked", "corrupted")
+        untold = ("files", "corrupted", *ADDED)
         return {name: value for name, value in told.items() if name not in untold}
 
+
+ADDED = ("asked",)
+"""What each command adds to, and no run depends on."""
 
 _STUDY = TypeAdapter(Study)
 

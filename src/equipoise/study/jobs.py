@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,6 +19,7 @@ from equipoise.study.group import together
 from equipoise.study.loop import Loop
 from equipoise.study.methods import Method, only
 from equipoise.study.runs import Files, Run, named_run
+from equipoise.study.stages import COMPARISON, staged
 
 
 @dataclass(frozen=True)
@@ -41,25 +42,41 @@ class Training:
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """A method, and how its networks are trained."""
+
+    method: Method
+    training: Training
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Where a run is kept while it is on its way."""
+
+    path: Path
+    identity: str
+    """Of the study."""
+    every: float
+    """Seconds from one time to the next."""
+
+
+@dataclass(frozen=True)
 class Job:
     """One run to be made."""
 
     method: Method
     seed: int
-    task: str | None
-    """The one task to learn, for ``single``."""
     training: Training
-    identity: str
-    """Of the study."""
-    unfinished: Path
-    """Where the run is kept while it is on its way."""
-    checkpoint: float
-    """Seconds from one time that it is kept to the next."""
+    task: str | None = None
+    """The one task to learn, for ``single``."""
+    stage: str = COMPARISON
+    kept: Kept | None = None
+    """``None`` if it is not kept while it is on its way."""
 
     @property
     def name(self) -> str:
         """The run in words."""
-        return named_run(self.method.label, self.seed, self.task)
+        return staged(self.stage, named_run(self.method.label, self.seed, self.task))
 
 
 @dataclass(frozen=True)
@@ -107,14 +124,19 @@ class Watcher(Protocol):
         """Something else that a user should know."""
 
 
-def methods_and_seeds(
-    methods: Sequence[Method], problem: Problem, seeds: int, single_task: bool
-) -> Iterator[tuple[Method, int, str | None]]:
-    """Every run of a study, seed by seed, so that a study that is stopped can be compared."""
-    alone = [(only(task, problem), task) for task in problem.tasks] if single_task else []
-    for seed in range(seeds):
-        yield from ((method, seed, None) for method in methods)
-        yield from ((method, seed, task) for method, task in alone)
+def jobs_of(
+    candidates: Sequence[Candidate], seeds: Iterable[int], stage: str = COMPARISON
+) -> list[Job]:
+    """Every run, seed by seed, so that a study that is stopped can be compared."""
+    return [
+        Job(each.method, seed, each.training, stage=stage) for seed in seeds for each in candidates
+    ]
+
+
+def single_tasks(problem: Problem, training: Training, seeds: Iterable[int]) -> list[Job]:
+    """Runs that learn one task each."""
+    alone = {task: only(task, problem) for task in problem.tasks}
+    return [Job(method, seed, training, task) for seed in seeds for task, method in alone.items()]
 
 
 def run_job(job: Job, problem: Problem, told: Told) -> Files:
@@ -142,9 +164,9 @@ def _unheard(news: int | str) -> None:
 
 def _train(job: Job, problem: Problem, told: Told, device: torch.device) -> Files:
     checkpoint = None
-    if job.method.resumes:
-        identity = f"{job.identity} {job.name}"
-        checkpoint = Checkpoint(job.unfinished, identity, job.checkpoint, told)
+    if job.kept is not None and job.method.resumes:
+        identity = f"{job.kept.identity} {job.name}"
+        checkpoint = Checkpoint(job.kept.path, identity, job.kept.every, told)
     with _threads(job.training.threads), torch.random.fork_rng():
         loop = Loop(
             problem,

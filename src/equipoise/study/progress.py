@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -52,17 +52,17 @@ class Progress:
 
     Args:
         study: what is run.
-        steps: of a run.
-        jobs: number of runs.
+        jobs: its runs.
         console: where it is shown.
     """
 
-    def __init__(self, study: Study, steps: int, jobs: int, console: Console) -> None:
+    def __init__(self, study: Study, jobs: Sequence[Job], console: Console) -> None:
         self.study = study
-        self.steps_of_a_run = steps
-        self.jobs = jobs
+        self.jobs = len(jobs)
         self.console = console
         self.done = 0
+        self.steps_done = 0
+        """Of the runs that have ended, all that they were to take."""
         self.on_the_way: dict[str, int] = {}
         self.drawn = 0.0
         drawn = (console.is_terminal or console.is_jupyter) and not console.quiet
@@ -76,7 +76,7 @@ class Progress:
             disable=not drawn,
             transient=True,
         )
-        self.bar = self.bars.add_task("", total=steps * jobs)
+        self.bar = self.bars.add_task("", total=sum(job.training.steps for job in jobs))
 
     def __enter__(self) -> Progress:
         self.bars.start()
@@ -115,6 +115,7 @@ class Progress:
     def _ended(self, job: Job, line: str) -> None:
         self.on_the_way.pop(job.name, None)
         self.done += 1
+        self.steps_done += job.training.steps
         self._draw()
         self.console.print(f"{self.done}/{self.jobs} {line}")
 
@@ -122,7 +123,7 @@ class Progress:
         self.drawn = time.monotonic()
         names = list(self.on_the_way)
         shown = names[0] if len(names) == 1 else f"{len(names)} runs at once"
-        completed = self.done * self.steps_of_a_run + sum(self.on_the_way.values())
+        completed = self.steps_done + sum(self.on_the_way.values())
         self.bars.update(self.bar, completed=completed, description=shown if names else "")
 
 

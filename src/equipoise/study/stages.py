@@ -1,0 +1,19 @@
+"""The stages of a study: the runs of each are kept apart from those of the others."""
+
+from __future__ import annotations
+
+COMPARISON = "runs"
+"""Every method with every seed: what the table is made of."""
+CONFIRMATION = "confirmation"
+"""The leading methods and equal weights with fresh seeds."""
+
+STAGES = (COMPARISON, CONFIRMATION)
+"""Folders of a study that hold runs."""
+
+CONFIRMING = 1_000_000
+"""First seed of a confirmation, beyond all that a comparison can have."""
+
+
+def staged(stage: str, name: str) -> str:
+    """A run in words, with its stage unless that is the comparison."""
+    return name if stage == COMPARISON else f"{stage}: {name}"
