@@ -175,6 +175,19 @@ _COMPARE = [
         is_flag=True,
         help="Also learn each task alone, and measure the methods against that (Δm).",
     ),
+    click.Option(
+        ["--confirm"],
+        type=int,
+        metavar="SEEDS",
+        help="Then train the leading method, and equal weights, with so many fresh seeds.",
+    ),
+    click.Option(
+        ["--confirm-top"],
+        type=int,
+        default=1,
+        show_default=True,
+        help="How many methods lead.",
+    ),
 ]
 
 _AUDIT = [

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from equipoise.study.asked import ask
+from equipoise.study.confirming import check_confirm, confirm_leaders
 from equipoise.study.jobs import Candidate, jobs_of, single_tasks
 from equipoise.study.methods import MethodLike, check_methods
 from equipoise.study.results import Results, open_study
@@ -25,6 +26,8 @@ def compare(
     *,
     methods: str | Sequence[MethodLike] | None = None,
     single_task: bool = False,
+    confirm: int | None = None,
+    confirm_top: int = 1,
     **settings: Unpack[Settings],
 ) -> Results:
     """Train methods side by side on a problem, and say which serves it best.
@@ -45,6 +48,9 @@ def compare(
         batch_size: samples in a batch, of all processes together.
         lr: learning rate.
         single_task: also learn each task alone, and measure the methods against that (Δm).
+        confirm: fresh seeds with which the method that leads is then trained, and so are equal
+            weights: see :attr:`Results.confirmation`.
+        confirm_top: how many methods lead.
         device: where to train.
         threads: of each process that trains. Sums in another order have other last digits, so this
             is a part of what a study is; more pay for large networks only.
@@ -62,12 +68,17 @@ def compare(
             known before.
     """
     asked = ask(problem, settings)
-    chosen = check_methods(methods, asked.problem)
+    candidates = [
+        Candidate(method, asked.training) for method in check_methods(methods, asked.problem)
+    ]
+    check_confirm(confirm, confirm_top, candidates)
     seeds = range(asked.seeds)
-    jobs = jobs_of([Candidate(method, asked.training) for method in chosen], seeds)
+    jobs = jobs_of(candidates, seeds)
     if single_task:
         jobs += single_tasks(asked.problem, asked.training, seeds)
-    _, failures = run(asked, sorted(jobs, key=lambda job: job.seed))
+    runs, failures = run(asked, sorted(jobs, key=lambda job: job.seed))
+    if confirm is not None and not failures:
+        failures = confirm_leaders(asked, candidates, list(runs.values()), confirm, confirm_top)
     results = open_study(asked.out, failures)
     results.write()
     return results

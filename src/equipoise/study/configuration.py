@@ -38,6 +38,8 @@ class Study:
     """Where the files among the options were: they may move, and the study stays the same."""
     asked: dict[str, int] = field(default_factory=dict)
     """Method → seeds that were asked for, by all commands so far."""
+    confirming: dict[str, int] = field(default_factory=dict)
+    """The same of the methods that led, for fresh seeds."""
     corrupted: str | None = None
     """SHA-256 of corrupted.csv, if any labels are known to be wrong; the problem determines it."""
     version: str = version("equipoise")
@@ -78,7 +80,7 @@ class Study:
         return {name: value for name, value in told.items() if name not in untold}
 
 
-ADDED = ("asked",)
+ADDED = ("asked", "confirming")
 """What each command adds to, and no run depends on."""
 
 _STUDY = TypeAdapter(Study)

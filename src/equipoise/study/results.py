@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from equipoise.study.configuration import Study
+from equipoise.study.confirming import Confirmation, confirmations
 from equipoise.study.csv import csv_text
 from equipoise.study.files import write_text
 from equipoise.study.folder import Damaged, read_corrupted, read_runs, read_study
@@ -18,6 +20,7 @@ from equipoise.study.jobs import Failure
 from equipoise.study.page.report import write_report
 from equipoise.study.page.tables import results_html
 from equipoise.study.runs import Run, metrics_table
+from equipoise.study.stages import CONFIRMATION
 from equipoise.study.statistics import Summary, summarise, to_json
 from equipoise.study.verdict import verdict
 
@@ -31,6 +34,8 @@ class Results:
     """What was asked."""
     runs: tuple[Run, ...]
     """All finished runs; their arrays are read when asked for."""
+    fresh: tuple[Run, ...] = ()
+    """Those of the confirmation."""
     damaged: tuple[Damaged, ...] = ()
     """What is in the folder and cannot be trusted."""
     failures: Mapping[str, Failure] = field(default_factory=dict)
@@ -48,8 +53,8 @@ class Results:
 
     @property
     def verdict(self) -> str:
-        """What to make of it, in a sentence or two."""
-        return verdict(self.comparison)
+        """What to make of it, in a sentence or two; and one of each method to be confirmed."""
+        return " ".join([verdict(self.comparison), *map(str, self.confirmation)])
 
     @property
     def best(self) -> str | None:
@@ -61,6 +66,11 @@ class Results:
             return None
         return self.comparison.eligible[0].method
 
+    @cached_property
+    def confirmation(self) -> tuple[Confirmation, ...]:
+        """The methods that led, against equal weights on fresh seeds; empty if none was asked."""
+        return confirmations(self.study, self.fresh)
+
     @property
     def page(self) -> Path:
         """The report."""
@@ -69,11 +79,18 @@ class Results:
     def write(self) -> None:
         """Write the table, the summary and the page into the folder."""
         write_text(self.folder / "results.csv", csv_text(metrics_table(self.runs)))
-        write_text(self.folder / "summary.json", to_json(self.comparison))
+        write_text(self.folder / "summary.json", self._summary_json())
         first = next((run for run in self.runs if run.weighs_samples), None)
         samples = 0 if first is None else len(first.samples_part("alignments"))
         corrupted = read_corrupted(self.folder, self.study, samples) if samples else None
         write_report(self.study, self.runs, self.comparison, corrupted, self.page)
+
+    def _summary_json(self) -> str:
+        """The comparison and what else was asked, as strict JSON."""
+        more = {"confirmation": [each.told() for each in self.confirmation]}
+        told = json.loads(json.dumps(more), parse_constant=lambda _: None)
+        summary = {**json.loads(to_json(self.comparison)), **told}
+        return json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
 
     def _repr_html_(self) -> str:
         return results_html(self.comparison)
@@ -94,4 +111,5 @@ def open_study(
     out = Path(folder)
     study = read_study(out)
     runs, damaged = read_runs(out, study)
-    return Results(out, study, tuple(runs), tuple(damaged), failures or {})
+    fresh, damaged_too = read_runs(out, study, CONFIRMATION)
+    return Results(out, study, tuple(runs), tuple(fresh), (*damaged, *damaged_too), failures or {})
