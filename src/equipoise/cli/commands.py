@@ -21,6 +21,7 @@ from equipoise.study import compare as comparisons
 from equipoise.study import predict as predictions
 from equipoise.study.csv import csv_text
 from equipoise.study.files import write_text
+from equipoise.study.grids import parse_tune
 from equipoise.study.jobs import RunError
 from equipoise.study.methods import DEFAULT
 from equipoise.study.progress import plain_console
@@ -188,6 +189,20 @@ _COMPARE = [
         show_default=True,
         help="How many methods lead.",
     ),
+    click.Option(
+        ["--tune"],
+        multiple=True,
+        metavar="NAME=A,B,…",
+        help="Values of lr, batch_size or an option of methods, of which each method gets its best "
+        "on the validation part; may be repeated. Or a number: learning rates that Optuna tries.",
+    ),
+    click.Option(
+        ["--tune-seeds"],
+        type=int,
+        default=2,
+        show_default=True,
+        help="Runs of each value, with seeds of their own.",
+    ),
 ]
 
 _AUDIT = [
@@ -239,7 +254,8 @@ def _command(
 
 
 def _compare(console: Console, name: str, **values: Any) -> None:
-    results = comparisons.compare(name, progress=console, **values)
+    tune = parse_tune(texts) if (texts := values.pop("tune")) else None
+    results = comparisons.compare(name, progress=console, tune=tune, **values)
     show(results, console)
     if results.failures:
         raise RunError(results.failures)

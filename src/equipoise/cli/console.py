@@ -19,7 +19,7 @@ def show(results: Results, console: Console) -> None:
     for each in results.damaged:
         console.print(f"left out: {each.path}, which cannot be trusted ({each.reason})")
     console.print(summary_table(results.comparison, console.width))
-    for line in detection_lines(results.comparison):
+    for line in [*detection_lines(results.comparison), *results.tuning]:
         console.print(line)
     console.print(results.verdict)
     console.print(f"page: {results.page}")

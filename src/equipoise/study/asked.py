@@ -86,7 +86,7 @@ def _check(settings: Settings) -> None:
 
 
 def _training(usual: Recipe, settings: Settings) -> Training:
-    training = Training(
+    return Training(
         steps=settings["steps"] or usual.steps,
         batch_size=settings["batch_size"] or usual.batch_size,
         lr=settings["lr"] or usual.lr,
@@ -94,12 +94,6 @@ def _training(usual: Recipe, settings: Settings) -> Training:
         processes=settings["processes"],
         device=settings["device"],
     )
-    if training.processes > training.batch_size:
-        raise UserError(
-            f"`processes`: a batch of {training.batch_size} has no sample for each of "
-            f"{training.processes}: give fewer, or a larger `batch_size`"
-        )
-    return training
 
 
 def check_device(name: str) -> None:

@@ -9,12 +9,14 @@ import pandas as pd
 
 from equipoise.study.asked import ask
 from equipoise.study.confirming import check_confirm, confirm_leaders
+from equipoise.study.grids import Tune
 from equipoise.study.jobs import Candidate, jobs_of, single_tasks
 from equipoise.study.methods import MethodLike, check_methods
 from equipoise.study.results import Results, open_study
 from equipoise.study.running import run
 from equipoise.study.settings import Settings, with_defaults
 from equipoise.study.sources import ProblemLike
+from equipoise.study.tuning import tuned
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -28,6 +30,8 @@ def compare(
     single_task: bool = False,
     confirm: int | None = None,
     confirm_top: int = 1,
+    tune: Tune | None = None,
+    tune_seeds: int = 2,
     **settings: Unpack[Settings],
 ) -> Results:
     """Train methods side by side on a problem, and say which serves it best.
@@ -51,6 +55,12 @@ def compare(
         confirm: fresh seeds with which the method that leads is then trained, and so are equal
             weights: see :attr:`Results.confirmation`.
         confirm_top: how many methods lead.
+        tune: what is chosen for each method on the validation part before: values by name, as
+            ``{"lr": [1e-4, 1e-3], "beta": [0.9, 0.99]}``, of the learning rate, the batch size, and
+            options of the methods that have them; or the number of learning rates that Optuna
+            tries, log-uniform within a factor of ten of the recipe's. Networks of single tasks are
+            not tuned.
+        tune_seeds: runs of each candidate, with seeds of their own.
         device: where to train.
         threads: of each process that trains. Sums in another order have other last digits, so this
             is a part of what a study is; more pay for large networks only.
@@ -72,6 +82,8 @@ def compare(
         Candidate(method, asked.training) for method in check_methods(methods, asked.problem)
     ]
     check_confirm(confirm, confirm_top, candidates)
+    if tune is not None:
+        asked, candidates = tuned(asked, candidates, tune, tune_seeds)
     seeds = range(asked.seeds)
     jobs = jobs_of(candidates, seeds)
     if single_task:

@@ -18,6 +18,29 @@ from equipoise.study.runs import to_json
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Tuned:
+    """What was chosen for a method."""
+
+    values: dict[str, Any]
+    """By name, of the recipe's figures and the method's options."""
+    edges: tuple[str, ...]
+    """Which of them have nothing tried on one side: a better one may be there."""
+    tried: int
+    """Number of candidates."""
+    validation: float | None
+    """The mean objective on the validation part; ``None`` if every candidate diverged."""
+
+    def __str__(self) -> str:
+        values = ", ".join(
+            f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value!r}"
+            for name, value in self.values.items()
+        )
+        edges = f"; on the edge of what was tried: {', '.join(self.edges)}" if self.edges else ""
+        none = "; none came out" if self.validation is None else ""
+        return f"{values}, of {self.tried:,} tried{edges}{none}"
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Study:
     """What all runs of a folder have in common."""
 
@@ -40,6 +63,10 @@ class Study:
     """Method → seeds that were asked for, by all commands so far."""
     confirming: dict[str, int] = field(default_factory=dict)
     """The same of the methods that led, for fresh seeds."""
+    tune: dict[str, Any] | None = None
+    """What was tried for every method, and with how many seeds; ``None`` if nothing was."""
+    tuned: dict[str, Tuned] = field(default_factory=dict)
+    """Method, as it was chosen → what was chosen."""
     corrupted: str | None = None
     """SHA-256 of corrupted.csv, if any labels are known to be wrong; the problem determines it."""
     version: str = version("equipoise")
@@ -80,7 +107,7 @@ class Study:
         return {name: value for name, value in told.items() if name not in untold}
 
 
-ADDED = ("asked", "confirming")
+ADDED = ("asked", "confirming", "tuned")
 """What each command adds to, and no run depends on."""
 
 _STUDY = TypeAdapter(Study)

@@ -24,7 +24,7 @@ from equipoise.study.stages import COMPARISON, staged
 
 @dataclass(frozen=True)
 class Training:
-    """How all runs of a study are trained."""
+    """How the network of a run is trained."""
 
     steps: int
     batch_size: int
@@ -35,6 +35,13 @@ class Training:
     processes: int = 1
     """That train a run together."""
     device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.processes > self.batch_size:
+            raise UserError(
+                f"`processes`: a batch of {self.batch_size} has no sample for each of "
+                f"{self.processes}: give fewer, or a larger `batch_size`"
+            )
 
     def recipe(self, problem: Problem) -> Recipe:
         """The problem's own, with these figures."""

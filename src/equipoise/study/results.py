@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -72,6 +72,11 @@ class Results:
         return confirmations(self.study, self.fresh)
 
     @property
+    def tuning(self) -> list[str]:
+        """What was chosen for each method, in a line each; empty if nothing was tuned."""
+        return [f"{method} tuned: {each}" for method, each in self.study.tuned.items()]
+
+    @property
     def page(self) -> Path:
         """The report."""
         return self.folder / "report.html"
@@ -87,7 +92,10 @@ class Results:
 
     def _summary_json(self) -> str:
         """The comparison and what else was asked, as strict JSON."""
-        more = {"confirmation": [each.told() for each in self.confirmation]}
+        more = {
+            "confirmation": [each.told() for each in self.confirmation],
+            "tuned": {method: asdict(each) for method, each in self.study.tuned.items()},
+        }
         told = json.loads(json.dumps(more), parse_constant=lambda _: None)
         summary = {**json.loads(to_json(self.comparison)), **told}
         return json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)

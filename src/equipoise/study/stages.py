@@ -7,11 +7,16 @@ COMPARISON = "runs"
 CONFIRMATION = "confirmation"
 """The leading methods and equal weights with fresh seeds."""
 
-STAGES = (COMPARISON, CONFIRMATION)
+TUNING = "tuning"
+"""Methods with the values that are tried, in a folder a training."""
+
+STAGES = (COMPARISON, CONFIRMATION, TUNING)
 """Folders of a study that hold runs."""
 
 CONFIRMING = 1_000_000
 """First seed of a confirmation, beyond all that a comparison can have."""
+TRYING = 2_000_000
+"""First seed of what is tried to tune."""
 
 
 def staged(stage: str, name: str) -> str:
