@@ -203,6 +203,11 @@ _COMPARE = [
         show_default=True,
         help="Runs of each value, with seeds of their own.",
     ),
+    click.Option(
+        ["--splits"],
+        is_flag=True,
+        help="Draw training, held-out and test part anew with each seed.",
+    ),
 ]
 
 _AUDIT = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,14 @@ import torch
 from equipoise.errors import UserError, reason_of
 from equipoise.problems.parameters import LARGEST, check_whole
 from equipoise.problems.problem import Problem, Recipe
-from equipoise.study.configuration import Study
+from equipoise.study.configuration import Splits, Study
 from equipoise.study.files import sha256_of
 from equipoise.study.folder import corrupted_csv
 from equipoise.study.jobs import Training
 from equipoise.study.record import WEIGHT_ERROR
 from equipoise.study.settings import MOST_PROCESSES, Settings, Where
 from equipoise.study.sources import ProblemLike, Source
+from equipoise.study.splits import NOTE, Drawn, Problems, Same, drawn
 
 MOST_SEEDS = 100_000
 
@@ -31,6 +32,8 @@ class Asked:
     """A problem, how its networks are trained, what tells both from others; and where that is."""
 
     problem: Problem
+    """With `splits` that of seed 0."""
+    problems: Problems
     training: Training
     study: Study
     seeds: int
@@ -40,12 +43,13 @@ class Asked:
     where: Where
 
 
-def ask(problem: ProblemLike | pd.DataFrame, settings: Settings) -> Asked:
+def ask(problem: ProblemLike | pd.DataFrame, settings: Settings, *, splits: bool = False) -> Asked:
     """The problem of these options, and the training of these figures, the problem's by default.
 
     Args:
         problem: as in :func:`~equipoise.compare`.
         settings: all of them.
+        splits: whether each seed draws the parts of the problem anew.
 
     Raises:
         UserError: if they cannot be.
@@ -61,14 +65,23 @@ def ask(problem: ProblemLike | pd.DataFrame, settings: Settings) -> Asked:
     if isinstance(problem, pd.DataFrame):
         problem, given = "table", {"data": problem, **given}
     source = Source.of(problem)
-    made = given if isinstance(source.made, Problem) and not given else source.options(given)
     _check(settings)
-    found = source.make(made)
+    problems: Problems
+    if splits:
+        problems = drawn(source, given)
+        options, found = problems.options, problems(0)
+    else:
+        fixed = isinstance(source.made, Problem) and not given
+        options = given if fixed else source.options(given)
+        found = source.make(options)
+        problems = Same(found)
     training = _training(found.recipe, settings)
-    study = _study(source, made, found, training)
+    study = _study(source, options, found, training)
+    if isinstance(problems, Drawn):
+        study = _of_splits(study, problems.parameter, found)
     usual = Path("results") / re.sub(r"[^\w.-]", "-", study.problem)
     out = usual if settings["out"] is None else Path(settings["out"])
-    return Asked(found, training, study, settings["seeds"], out, where)
+    return Asked(found, problems, training, study, settings["seeds"], out, where)
 
 
 def _check(settings: Settings) -> None:
@@ -103,6 +116,13 @@ def check_device(name: str) -> None:
     except (RuntimeError, AssertionError) as error:
         reason = reason_of(error).partition(". ")[0]
         raise UserError(f"`device` {name!r} cannot be used here: {reason}") from None
+
+
+def _of_splits(study: Study, parameter: str, problem: Problem) -> Study:
+    """The same with its parts drawn by each seed."""
+    options = {name: value for name, value in study.options.items() if name != parameter}
+    splits = Splits(parameter, train=len(problem.train), test=len(problem.test))
+    return replace(study, options=options, splits=splits, notes=(*study.notes, NOTE))
 
 
 def _study(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from equipoise.errors import UserError
 from equipoise.study.asked import ask
 from equipoise.study.confirming import check_confirm, confirm_leaders
 from equipoise.study.grids import Tune
@@ -32,6 +33,7 @@ def compare(
     confirm_top: int = 1,
     tune: Tune | None = None,
     tune_seeds: int = 2,
+    splits: bool = False,
     **settings: Unpack[Settings],
 ) -> Results:
     """Train methods side by side on a problem, and say which serves it best.
@@ -61,6 +63,8 @@ def compare(
             tries, log-uniform within a factor of ten of the recipe's. Networks of single tasks are
             not tuned.
         tune_seeds: runs of each candidate, with seeds of their own.
+        splits: draw training, held-out and test part anew with each seed, of a problem with a
+            parameter ``split_seed`` or ``data_seed``.
         device: where to train.
         threads: of each process that trains. Sums in another order have other last digits, so this
             is a part of what a study is; more pay for large networks only.
@@ -77,7 +81,12 @@ def compare(
         UserError: in a sentence, for what cannot be; before anything is trained where that can be
             known before.
     """
-    asked = ask(problem, settings)
+    if splits and tune is not None:
+        raise UserError(
+            "`tune` with `splits` would choose on samples that other seeds are tested on: leave "
+            "one of them out"
+        )
+    asked = ask(problem, settings, splits=splits)
     candidates = [
         Candidate(method, asked.training) for method in check_methods(methods, asked.problem)
     ]

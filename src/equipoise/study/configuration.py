@@ -41,6 +41,17 @@ class Tuned:
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Splits:
+    """How the parts of the problem are drawn anew for each seed."""
+
+    parameter: str
+    """Of the problem, that is the run's seed."""
+    train: int
+    """Samples to train on."""
+    test: int
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Study:
     """What all runs of a folder have in common."""
 
@@ -63,6 +74,8 @@ class Study:
     """Method → seeds that were asked for, by all commands so far."""
     confirming: dict[str, int] = field(default_factory=dict)
     """The same of the methods that led, for fresh seeds."""
+    splits: Splits | None = None
+    """``None`` if all runs have the same parts."""
     tune: dict[str, Any] | None = None
     """What was tried for every method, and with how many seeds; ``None`` if nothing was."""
     tuned: dict[str, Tuned] = field(default_factory=dict)
@@ -81,6 +94,15 @@ class Study:
     def deciding(self) -> str:
         """Whose value of the objective decides: the main task, or all tasks together."""
         return OVERALL if self.main is None else self.main
+
+    @property
+    def shared_by_splits(self) -> float:
+        """Test over training samples, which is added to 1/seeds in the variance of a mean.
+
+        Training parts of different seeds overlap, so that their runs are not independent: Nadeau
+        and Bengio, Machine Learning 52 (2003). Zero without splits.
+        """
+        return 0.0 if self.splits is None else self.splits.test / self.splits.train
 
     @property
     def identity(self) -> str:

@@ -128,7 +128,10 @@ def confirmations(study: Study, runs: Sequence[Run]) -> tuple[Confirmation, ...]
         for method in study.confirming
         for own in [values.get(method, {})]
     }
-    tests = {method: paired(each, len(differences)) for method, each in differences.items()}
+    tests = {
+        method: paired(each, len(differences), study.shared_by_splits)
+        for method, each in differences.items()
+    }
     adjusted = holm([p_value for _, p_value in tests.values()])
     return tuple(
         Confirmation(method, seeds, len(differences[method]), tests[method][0], p_value)
@@ -136,13 +139,21 @@ def confirmations(study: Study, runs: Sequence[Run]) -> tuple[Confirmation, ...]
     )
 
 
-def paired(differences: Sequence[float], comparisons: int) -> tuple[Interval, float]:
-    """Mean difference with its share of so many simultaneous intervals; p-value of the t-test."""
+def paired(
+    differences: Sequence[float], comparisons: int = 1, shared: float = 0.0
+) -> tuple[Interval, float]:
+    """The mean of paired differences, and the p-value of the two-sided t-test.
+
+    Args:
+        differences: a seed each.
+        comparisons: the interval is one of so many simultaneous ones.
+        shared: see :attr:`Study.shared_by_splits`.
+    """
     number = len(differences)
     mean = float(np.mean(differences)) if number else math.nan
     if number < 2 or not math.isfinite(mean):
         return Interval(mean, math.nan), math.nan
-    error = float(stats.sem(differences))
+    error = float(np.std(differences, ddof=1)) * math.sqrt(1 / number + shared)
     quantile = stats.t.isf((1 - CONFIDENCE) / comparisons / 2, number - 1)
     p_value = 2 * stats.t.sf(abs(mean) / error, number - 1) if error else float(mean == 0)
     return Interval(mean, float(quantile * error)), float(p_value)

@@ -19,6 +19,7 @@ from equipoise.study.group import together
 from equipoise.study.loop import Loop
 from equipoise.study.methods import Method, only
 from equipoise.study.runs import Files, Run, named_run
+from equipoise.study.splits import Problems
 from equipoise.study.stages import COMPARISON, staged
 
 
@@ -193,10 +194,10 @@ def _train(job: Job, problem: Problem, told: Told, device: torch.device) -> File
         return loop.record.files(job.method.label, job.method.source, job.seed, job.task)
 
 
-def try_job(job: Job, problem: Problem, told: Told) -> Files | Failure:
-    """The same; what goes wrong is returned, so that other jobs can go on."""
+def try_job(job: Job, problems: Problems, told: Told) -> Files | Failure:
+    """The same with the problem of its seed; what goes wrong is returned, for others to go on."""
     try:
-        return run_job(job, problem, told)
+        return run_job(job, problems(job.seed), told)
     except UserError as error:
         return Failure(str(error))
     except Exception as error:

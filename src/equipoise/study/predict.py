@@ -49,6 +49,11 @@ def predict(
             network is not finite.
     """
     results = open_study(folder)
+    if results.study.splits is not None:
+        raise UserError(
+            f"{folder} is a study with `splits`, whose networks were trained on different parts: "
+            "predict with one without"
+        )
     found = _problem_of(results.study, problem)
     if found.predict is None:
         raise UserError(f"{results.study.problem} cannot predict new samples")

@@ -90,7 +90,7 @@ def _make(
             unfinished.parent.mkdir(parents=True, exist_ok=True)
             kept = Kept(unfinished, study.identity, asked.where.checkpoint)
             to_do.append(replace(job, kept=kept))
-    with closing(asked.where.executor(asked.problem, to_do, watcher)) as outcomes:
+    with closing(asked.where.executor(asked.problems, to_do, watcher)) as outcomes:
         for job, outcome in outcomes:
             if isinstance(outcome, Failure):
                 failures[job.name] = outcome
