@@ -208,6 +208,21 @@ _COMPARE = [
         is_flag=True,
         help="Draw training, held-out and test part anew with each seed.",
     ),
+    click.Option(
+        ["--equal-time"],
+        type=click.Choice(["passes", "seconds"]),
+        is_flag=False,
+        flag_value="passes",
+        help="Also train each method for the time of equal weights, by the passes that methods "
+        "declare or by measured seconds.",
+    ),
+    click.Option(
+        ["--decide"],
+        type=click.Choice(["steps", "time"]),
+        default="steps",
+        show_default=True,
+        help="Whether the table at equal steps or at equal time has the verdict.",
+    ),
 ]
 
 _AUDIT = [

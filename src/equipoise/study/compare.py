@@ -10,6 +10,7 @@ import pandas as pd
 from equipoise.errors import UserError
 from equipoise.study.asked import ask
 from equipoise.study.confirming import check_confirm, confirm_leaders
+from equipoise.study.equal_time import Cost, Decides, check_equal_time, run_at_equal_time
 from equipoise.study.grids import Tune
 from equipoise.study.jobs import Candidate, jobs_of, single_tasks
 from equipoise.study.methods import MethodLike, check_methods
@@ -34,6 +35,8 @@ def compare(
     tune: Tune | None = None,
     tune_seeds: int = 2,
     splits: bool = False,
+    equal_time: Cost | None = None,
+    decide: Decides = "steps",
     **settings: Unpack[Settings],
 ) -> Results:
     """Train methods side by side on a problem, and say which serves it best.
@@ -65,6 +68,11 @@ def compare(
         tune_seeds: runs of each candidate, with seeds of their own.
         splits: draw training, held-out and test part anew with each seed, of a problem with a
             parameter ``split_seed`` or ``data_seed``.
+        equal_time: also train each method for the time that equal weights take, see
+            :attr:`Results.at_equal_time`: as told by the ``"passes"`` that methods declare, which
+            are the same everywhere, or by the ``"seconds"`` that steps took here.
+        decide: whether the table at equal ``"steps"`` or at equal ``"time"`` has the verdict and is
+            confirmed: a part of what the study is, so fixed before it has runs.
         device: where to train.
         threads: of each process that trains. Sums in another order have other last digits, so this
             is a part of what a study is; more pay for large networks only.
@@ -91,6 +99,7 @@ def compare(
         Candidate(method, asked.training) for method in check_methods(methods, asked.problem)
     ]
     check_confirm(confirm, confirm_top, candidates)
+    asked = check_equal_time(asked, candidates, equal_time, decide)
     if tune is not None:
         asked, candidates = tuned(asked, candidates, tune, tune_seeds)
     seeds = range(asked.seeds)
@@ -98,6 +107,10 @@ def compare(
     if single_task:
         jobs += single_tasks(asked.problem, asked.training, seeds)
     runs, failures = run(asked, sorted(jobs, key=lambda job: job.seed))
+    if equal_time is not None and not failures:
+        timed, timed_runs, failures = run_at_equal_time(asked, candidates, list(runs.values()))
+        if decide == "time":
+            candidates, runs = timed, timed_runs
     if confirm is not None and not failures:
         failures = confirm_leaders(asked, candidates, list(runs.values()), confirm, confirm_top)
     results = open_study(asked.out, failures)

@@ -80,6 +80,12 @@ class Study:
     """What was tried for every method, and with how many seeds; ``None`` if nothing was."""
     tuned: dict[str, Tuned] = field(default_factory=dict)
     """Method, as it was chosen → what was chosen."""
+    equal_time: str | None = None
+    """``"passes"`` or ``"seconds"``, if methods are compared at equal time too."""
+    decide: str = "steps"
+    """Whether the table at equal ``"steps"`` or that at equal ``"time"`` decides."""
+    equal_steps: dict[str, int] = field(default_factory=dict)
+    """Method → steps at equal time."""
     corrupted: str | None = None
     """SHA-256 of corrupted.csv, if any labels are known to be wrong; the problem determines it."""
     version: str = version("equipoise")
@@ -129,7 +135,7 @@ class Study:
         return {name: value for name, value in told.items() if name not in untold}
 
 
-ADDED = ("asked", "confirming", "tuned")
+ADDED = ("asked", "confirming", "tuned", "equal_steps")
 """What each command adds to, and no run depends on."""
 
 _STUDY = TypeAdapter(Study)

@@ -67,7 +67,7 @@ def predict(
                 f"{each.path} cannot be trusted ({each.reason}): the command that made the study "
                 "trains it anew"
             )
-    runs = [run for run in results.runs if run.facts.method == chosen and run.has_network]
+    runs = [run for run in results.deciding_runs if run.facts.method == chosen and run.has_network]
     if not runs:
         raise UserError(f"{folder} has no networks of {chosen}")
     networks = [_trained(found, run).to(device).eval() for run in runs]

@@ -56,6 +56,8 @@ def run(asked: Asked, jobs: Sequence[Job]) -> tuple[dict[str, Run], dict[str, Fa
 
 def _check(asked: Asked, jobs: Sequence[Job]) -> None:
     """Refuse what no process, or no memory, can do."""
+    if not jobs:
+        return
     problem, where = asked.problem, asked.where
     methods = {job.method.label: job.method for job in jobs if job.task is None}
     for label, method in methods.items():
@@ -134,7 +136,9 @@ def _check_sources(jobs: Sequence[Job], there: Mapping[str, Run]) -> None:
 
 
 def _say_what_is_trained(watcher: Watcher, asked: Asked, jobs: Sequence[Job]) -> None:
-    problem, study, training = asked.problem, asked.study, asked.training
+    if not jobs:
+        return
+    problem, study = asked.problem, asked.study
     stage = jobs[0].stage.partition("/")[0]
     if stage == COMPARISON:
         watcher.said(
@@ -146,16 +150,23 @@ def _say_what_is_trained(watcher: Watcher, asked: Asked, jobs: Sequence[Job]) ->
     alone = {job.task for job in jobs if job.task is not None}
     seeds = {job.seed for job in jobs}
     single = f" and {_counted(len(alone), 'task')} alone" if alone else ""
+    steps = {job.training.steps for job in jobs}
+    batch_sizes = {job.training.batch_size for job in jobs}
     place = asked.out if stage == COMPARISON else asked.out / stage
     watcher.said(
         f"{_counted(len(jobs), 'run')} in {place}: {_counted(len(methods), 'method')}{single}, "
-        f"{_counted(len(seeds), 'seed')} each; {_counted(training.steps, 'step')} of "
-        f"{_counted(training.batch_size, 'sample')}"
+        f"{_counted(len(seeds), 'seed')} each; {_ranging(steps, 'step')} of "
+        f"{_ranging(batch_sizes, 'sample')}"
     )
     if stage == COMPARISON and problem.main is not None:
         watcher.said(f"main task: {problem.main}; its {problem.objective} decides")
     for note in study.notes if stage == COMPARISON else ():
         watcher.said(f"note: {note}")
+
+
+def _ranging(numbers: set[int], thing: str) -> str:
+    least = f"{min(numbers):,} to " if len(numbers) > 1 else ""
+    return least + _counted(max(numbers), thing)
 
 
 def _counted(number: int, thing: str) -> str:

@@ -10,7 +10,10 @@ CONFIRMATION = "confirmation"
 TUNING = "tuning"
 """Methods with the values that are tried, in a folder a training."""
 
-STAGES = (COMPARISON, CONFIRMATION, TUNING)
+EQUAL_TIME = "equal-time"
+"""Methods whose steps cost more than those of equal weights, with fewer of them."""
+
+STAGES = (COMPARISON, CONFIRMATION, TUNING, EQUAL_TIME)
 """Folders of a study that hold runs."""
 
 CONFIRMING = 1_000_000
