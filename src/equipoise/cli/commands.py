@@ -210,11 +210,11 @@ _COMPARE = [
     ),
     click.Option(
         ["--equal-time"],
-        type=click.Choice(["passes", "seconds"]),
+        type=click.Choice(["operations", "seconds"]),
         is_flag=False,
-        flag_value="passes",
-        help="Also train each method for the time of equal weights, by the passes that methods "
-        "declare or by measured seconds.",
+        flag_value="operations",
+        help="Also train each method for the time of equal weights, by counted operations of a "
+        "step (if only the option is given) or by measured seconds.",
     ),
     click.Option(
         ["--decide"],

@@ -69,8 +69,8 @@ def compare(
         splits: draw training, held-out and test part anew with each seed, of a problem with a
             parameter ``split_seed`` or ``data_seed``.
         equal_time: also train each method for the time that equal weights take, see
-            :attr:`Results.at_equal_time`: as told by the ``"passes"`` that methods declare, which
-            are the same everywhere, or by the ``"seconds"`` that steps took here.
+            :attr:`Results.at_equal_time`: as told by the ``"operations"`` of a step, which are the
+            same everywhere, or by the ``"seconds"`` that steps took here.
         decide: whether the table at equal ``"steps"`` or at equal ``"time"`` has the verdict and is
             confirmed: a part of what the study is, so fixed before it has runs.
         device: where to train.

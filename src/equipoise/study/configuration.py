@@ -81,7 +81,7 @@ class Study:
     tuned: dict[str, Tuned] = field(default_factory=dict)
     """Method, as it was chosen → what was chosen."""
     equal_time: str | None = None
-    """``"passes"`` or ``"seconds"``, if methods are compared at equal time too."""
+    """``"operations"`` or ``"seconds"``, if methods are compared at equal time too."""
     decide: str = "steps"
     """Whether the table at equal ``"steps"`` or that at equal ``"time"`` decides."""
     equal_steps: dict[str, int] = field(default_factory=dict)

@@ -1,56 +1,60 @@
-"""What a step of a method costs, in steps with equal weights.
+"""What a step costs: floating-point operations that are counted, or seconds that were measured.
 
-Declared costs are the same on every machine, so a study at equal cost repeats. Measured seconds are
-what a user waits for, and are of one machine, its load and its libraries.
+Counted operations are the same on every machine and for any load, so that a study at equal cost
+repeats; they know the problem's network, and weightings need not declare anything. Measured seconds
+are what a user waits for, on one machine, with what else it did.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from equipoise.errors import UserError
+from equipoise.problems.problem import Problem
+from equipoise.study.jobs import Candidate
+from equipoise.study.loop import Loop
 from equipoise.study.methods import Method
 from equipoise.study.runs import Run
 
-FORWARD, BACKWARD = 1 / 3, 2 / 3
-"""A backward pass is two of forward: derivatives by the inputs and by the parameters of a layer."""
-
-PASSES = {
-    "none": 0.0,
-    "forward": FORWARD,
-    "held-out forward and backward": FORWARD + BACKWARD,
-    "main task forward and backward": FORWARD + BACKWARD,
-    "the forward pass in forward mode": FORWARD,
-}
-"""What weightings declare beside the pass forward and the pass backward of equal weights; forward
-mode carries a tangent along, as much work as the values."""
-EACH_TASK = "tasks backward"
+FIRST = 2
+"""Steps that are not counted: the first may try engines, and the second look back at it."""
+NEVER = 1_000
+"""Steps of the loop, of which so few are taken that nothing is evaluated."""
 
 
-def declared_cost(method: Method, tasks: int) -> float:
-    """What a step costs by what the parts of a method declare.
+def counted_operations(candidate: Candidate, problem: Problem) -> int:
+    """Operations of one training step: those of matrix products, convolutions and attention.
+
+    What a method computes besides, such as a quadratic program over the tasks, does not count.
 
     Raises:
-        UserError: if one declares what cannot be counted.
+        UserError: if a step has none.
     """
-    return 1 + sum(
-        _counted(method, each, tasks)
-        for part in method.parts
-        for each in part.kind.passes.split(", ")
-    )
-
-
-def _counted(method: Method, passes: str, tasks: int) -> float:
-    if passes == EACH_TASK:
-        return tasks * BACKWARD
-    if passes not in PASSES:
-        raise UserError(
-            f"`equal_time`: {method.label} declares {passes!r} as its cost, which is none of "
-            f"{', '.join([*PASSES, EACH_TASK])}: give `equal_time` 'seconds', or leave it out"
+    with torch.random.fork_rng():
+        loop = Loop(
+            problem,
+            partial(candidate.method.make, problem, 0),
+            seed=0,
+            recipe=replace(candidate.training.recipe(problem), steps=NEVER),
+            device=torch.device(candidate.training.device),
         )
-    return PASSES[passes]
+        for _ in range(FIRST):
+            loop.step()
+        with FlopCounterMode(display=False) as counter:
+            loop.step()
+    operations = int(counter.get_total_flops())
+    if not operations:
+        raise UserError(
+            "`equal_time`: no operations can be counted in a step of the problem's network: give "
+            "'seconds'"
+        )
+    return operations
 
 
 def measured_seconds(method: Method, runs: Sequence[Run]) -> float:

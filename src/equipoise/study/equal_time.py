@@ -6,14 +6,14 @@ a costly method has as many fewer; a cheap one has no more, since nothing is che
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, TypeAlias, get_args
 
 from equipoise.errors import UserError
 from equipoise.study.asked import Asked
 from equipoise.study.configuration import Study
-from equipoise.study.costs import declared_cost, measured_seconds
+from equipoise.study.costs import counted_operations, measured_seconds
 from equipoise.study.folder import read_study
 from equipoise.study.jobs import Candidate, Failure, jobs_of
 from equipoise.study.names import REFERENCE, SINGLE
@@ -21,9 +21,8 @@ from equipoise.study.running import run
 from equipoise.study.runs import Run
 from equipoise.study.stages import EQUAL_TIME
 
-Cost: TypeAlias = Literal["passes", "seconds"]
-"""By what time is told: declared passes through the network, or what steps were measured to take.
-"""
+Cost: TypeAlias = Literal["operations", "seconds"]
+"""By what time is told, see `costs`."""
 Decides: TypeAlias = Literal["steps", "time"]
 """Which table the verdict is of."""
 
@@ -37,17 +36,13 @@ def check_equal_time(
         UserError: if that cannot be.
     """
     if by not in (None, *get_args(Cost)):
-        raise UserError(f"`equal_time` must be 'passes' or 'seconds', found {by!r}")
+        raise UserError(f"`equal_time` must be 'operations' or 'seconds', found {by!r}")
     if decide not in get_args(Decides):
         raise UserError(f"`decide` must be 'steps' or 'time', found {decide!r}")
     if by is None and decide == "time":
         raise UserError("`decide` 'time' is of a study with `equal_time`: give that too")
-    methods = [each.method for each in candidates]
-    if by is not None and REFERENCE not in {each.label for each in methods}:
+    if by is not None and REFERENCE not in {each.method.label for each in candidates}:
         raise UserError(f"`equal_time` is that of equal weights: name the method {REFERENCE} too")
-    if by == "passes":
-        for each in methods:
-            declared_cost(each, len(asked.problem.tasks))
     return replace(asked, study=replace(asked.study, equal_time=by, decide=decide))
 
 
@@ -61,9 +56,9 @@ def run_at_equal_time(
     Returns:
         The methods with their steps; all runs at equal time, and what failed, by name.
     """
-    found = {**_steps(asked, candidates, runs), **read_study(asked.out).equal_steps}
-    labels = [each.method.label for each in candidates]
-    steps = {label: found[label] for label in labels}
+    steps = read_study(asked.out).equal_steps
+    if any(each.method.label not in steps for each in candidates):
+        steps = {**_steps(asked, candidates, runs), **steps}
     timed = [
         replace(each, training=replace(each.training, steps=steps[each.method.label]))
         for each in candidates
@@ -76,13 +71,13 @@ def run_at_equal_time(
     return timed, {each.name: each for each in mixed}, failures
 
 
-def _steps(asked: Asked, candidates: Sequence[Candidate], runs: Sequence[Run]) -> Mapping[str, int]:
+def _steps(asked: Asked, candidates: Sequence[Candidate], runs: Sequence[Run]) -> dict[str, int]:
     """As many as take the time of equal weights; at least one, and no more than these have."""
     costs = {
         each.method.label: (
             measured_seconds(each.method, runs)
             if asked.study.equal_time == "seconds"
-            else declared_cost(each.method, len(asked.problem.tasks))
+            else counted_operations(each, asked.problem)
         )
         for each in candidates
     }

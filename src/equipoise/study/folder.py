@@ -3,9 +3,10 @@
     OUT/study.json                   the configuration that all runs share
     OUT/runs/METHOD/seed-N/          a run: its files, see `runs`, and manifest.json
     OUT/runs/METHOD/seed-N.unfinished   a run on its way, see `checkpoints`
-    OUT/confirmation/…               the same, of another stage: see `stages`
+    OUT/confirmation/, tuning/, equal-time/   the same, of other stages: see `stages`
     OUT/corrupted.csv                training labels that are known to be wrong: sample, task
     OUT/results.csv                  every metric of every run, a row each
+    OUT/tuning.csv, equal-time.csv   what was tried; the same as results.csv at equal time
     OUT/summary.json, report.html    the comparison
     OUT/labels.csv                   the training labels of an audit
     OUT/set-aside/                   what was found damaged
