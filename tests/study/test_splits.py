@@ -2,38 +2,21 @@
 
 from dataclasses import replace
 
+import cloudpickle
 import numpy as np
 import pytest
 import torch
 from study import toy
-from torch.utils.data import TensorDataset
 
 import equipoise
 from equipoise.errors import UserError
+from equipoise.study.asked import ask
 from equipoise.study.confirming import paired
+from equipoise.study.settings import DEFAULTS
 from equipoise.study.splits import NOTE
 
 
-def made(size: int = 90, data_seed: int = 0):
-    """The toy problem, its samples dealt out by the seed."""
-    whole = toy.noisy()
-    generator = torch.Generator().manual_seed(data_seed)
-    order = torch.randperm(size, generator=generator)
-    parts = [whole.train, whole.validation, whole.test]
-    tensors = [torch.cat(each) for each in zip(*(part.tensors for part in parts), strict=True)]
-    dealt = [TensorDataset(*(each[rows] for each in tensors)) for rows in order.split([50, 20, 20])]
-    corrupted = dealt[0].tensors[1][:, :1] > 0
-    return replace(
-        whole,
-        train=dealt[0],
-        validation=dealt[1],
-        test=dealt[2],
-        corrupted=corrupted.expand(-1, 2),
-        rows=order[:50].tolist(),
-    )
-
-
-def compared(out, problem=made, **more):
+def compared(out, problem=toy.dealt, **more):
     given = {"methods": "constant,slgate", "steps": 6, "seeds": 2, "progress": False}
     return equipoise.compare(problem, out=out, **{**given, **more})
 
@@ -58,11 +41,14 @@ def test_each_run_is_that_of_the_problem_of_its_seed(result, tmp_path):
     assert other.facts.metrics != by_name(result)["slgate, seed 0"].facts.metrics
 
 
-def test_workers_make_the_same(result, tmp_path):
-    again = compared(tmp_path, splits=True, confirm=2, jobs=2)
-    assert again.failures == {}
-    for name, run in by_name(again).items():
-        assert run.facts.metrics == by_name(result)[name].facts.metrics
+def test_another_process_makes_the_same_problems():
+    asked = ask(toy.dealt, DEFAULTS, splits=True)
+    problems = cloudpickle.loads(cloudpickle.dumps(asked.problems))
+    for seed in (0, 1):
+        for part in ("train", "validation", "test"):
+            ours, theirs = (getattr(each(seed), part) for each in (problems, toy.dealt))
+            assert all(map(torch.equal, ours.tensors, theirs.tensors))
+    assert not torch.equal(problems(0).train.tensors[0], problems(1).train.tensors[0])
 
 
 def test_it_is_another_study_and_says_of_what(result):
@@ -73,7 +59,7 @@ def test_it_is_another_study_and_says_of_what(result):
     with pytest.raises(UserError, match="another configuration"):
         compared(result.folder)
     with pytest.raises(UserError, match="`splits`"):
-        equipoise.predict(result.folder, "new.csv", problem=made)
+        equipoise.predict(result.folder, "new.csv", problem=toy.dealt)
 
 
 def test_the_interval_knows_that_training_parts_overlap(result):
@@ -101,8 +87,8 @@ def test_the_interval_knows_that_training_parts_overlap(result):
     [
         (toy.noisy, {}, "`splits`: noisy has no parameter split_seed or data_seed"),
         (toy.noisy(), {}, "`splits`: problem has no parameter"),
-        (made, {"options": {"data_seed": 3}}, "leave out `data_seed`"),
-        (made, {"tune": {"lr": [0.1, 0.2]}}, "`tune` with `splits`"),
+        (toy.dealt, {"options": {"data_seed": 3}}, "leave out `data_seed`"),
+        (toy.dealt, {"tune": {"lr": [0.1, 0.2]}}, "`tune` with `splits`"),
     ],
 )
 def test_what_cannot_be_split_is_one_sentence(tmp_path, problem, arguments, words):
@@ -116,10 +102,20 @@ def test_a_seed_whose_problem_cannot_be_made_fails_alone(tmp_path):
     def sometimes(data_seed: int = 0):
         if data_seed == 1:
             raise UserError("this seed leaves nothing to test on")
-        return made(data_seed=data_seed)
+        return toy.dealt(data_seed=data_seed)
 
     found = compared(tmp_path, sometimes, splits=True)
     assert {run.facts.seed for run in found.runs} == {0}
     assert {each.reason for each in found.failures.values()} == {
         "this seed leaves nothing to test on"
     }
+
+
+def test_the_command_line_gives_the_default_of_the_parameter_too(run):
+    command = ["compare", "study.toy:dealt", "--methods", "constant", "--steps", 4, "--seeds", 2]
+    code, text = run(*command, "--splits")
+    assert code == 0
+    assert NOTE in text
+    code, text = run(*command, "--splits", "--data-seed", 3)
+    assert code == 1
+    assert "--splits gives every run a data_seed of its own: leave out --data-seed" in text

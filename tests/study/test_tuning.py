@@ -152,6 +152,8 @@ def test_another_grid_is_another_study(result):
         ({"tune": {"beta": [0.5, 2.0]}}, "beta"),
         ({"tune": {"beta": [0.5, 0.9]}, "methods": "slaw,slaw(beta=0.7)"}, "the same method"),
         ({"tune": 0}, "`tune`"),
+        ({"tune": {}}, "`tune` must be values by name"),
+        ({"tune": "lr=1,2"}, "`tune` must be values by name"),
         ({"tune": {"lr": [0.1, 0.2]}, "tune_seeds": 0}, "`tune_seeds`"),
     ],
 )

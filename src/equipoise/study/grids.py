@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
 
 from equipoise.errors import UserError, near_match
 from equipoise.problems.parameters import LARGEST, check_whole
@@ -31,6 +33,19 @@ class Point(NamedTuple):
 
     values: dict[str, Any]
     candidate: Candidate
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A candidate, and the validation objective of its seeds."""
+
+    point: Point
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Over the seeds; NaN if one diverged."""
+        return float(np.mean(self.values))
 
 
 def parse_tune(texts: Sequence[str]) -> Tune:
@@ -70,6 +85,8 @@ def check_tune(tune: Tune, candidates: Sequence[Candidate]) -> None:
     """
     if isinstance(tune, int):
         return check_whole("tune", tune, 1, MOST_TRIALS)
+    if not isinstance(tune, Mapping) or not tune:
+        raise UserError(f"`tune` must be values by name, or a number of trials, found {tune!r}")
     for name, values in tune.items():
         _check_name(name, candidates)
         twice = any(value in values[:place] for place, value in enumerate(values))

@@ -50,16 +50,15 @@ def drawn(source: Source, given: Mapping[str, Any]) -> Drawn:
     """The problems of a source with these options.
 
     Raises:
-        UserError: if no parameter draws its parts, or it is given.
+        UserError: if no parameter draws its parts, or it is given a value of its own.
     """
-    parameter = next((name for name in SEEDS if name in source.parameters()), None)
+    parameter = next((known for name, known in source.parameters().items() if name in SEEDS), None)
     if parameter is None:
         raise UserError(
             f"`splits`: {source.name} has no parameter {' or '.join(SEEDS)} that draws its parts: "
             "give it one, or leave out `splits`"
         )
-    if parameter in given:
-        raise UserError(
-            f"`splits` gives every run a {parameter} of its own: leave out `{parameter}`"
-        )
-    return Drawn(source, source.options(given), parameter)
+    name = parameter.name
+    if given.get(name, parameter.default) != parameter.default:
+        raise UserError(f"`splits` gives every run a {name} of its own: leave out `{name}`")
+    return Drawn(source, source.options({**given, name: 0}), name)

@@ -6,49 +6,28 @@ The runs have seeds of their own and are not reported: what was chosen is, and t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from equipoise.errors import UserError
 from equipoise.problems.parameters import check_whole
 from equipoise.study.asked import MOST_SEEDS, Asked
 from equipoise.study.configuration import Tuned
 from equipoise.study.csv import csv_text
 from equipoise.study.files import write_text
-from equipoise.study.grids import Point, Tune, check_tune, point, points
+from equipoise.study.grids import Point, Tried, Tune, check_tune, points
 from equipoise.study.jobs import Candidate, Job, RunError, Training
 from equipoise.study.methods import check_made
 from equipoise.study.running import run
 from equipoise.study.runs import Run
 from equipoise.study.stages import TRYING, TUNING
+from equipoise.study.trials import by_trials, is_on_edge
 
 TABLE = "tuning.csv"
 """In the folder of a study: what its last command tried."""
-FACTOR = 10.0
-"""Trials of the learning rate are between the recipe's divided and multiplied by this."""
-NEAR = 0.05
-"""A trial within this share of the logarithmic range is on its edge."""
-
-
-@dataclass(frozen=True)
-class Tried:
-    """A candidate, and the validation objective of its seeds."""
-
-    point: Point
-    values: tuple[float, ...]
-
-    @property
-    def mean(self) -> float:
-        """Over the seeds; NaN if one diverged."""
-        return float(np.mean(self.values))
-
-
-Measure: TypeAlias = Callable[[Sequence[Point]], list[Tried]]
-"""Trains candidates, several at once where the user wants that."""
 
 
 def tuned(
@@ -71,27 +50,35 @@ def tuned(
         return _measured(asked, candidates, seeds)
 
     if isinstance(tune, int):
-        tried = _by_trials(asked, candidates, tune, measured)
+        tried = by_trials(candidates, asked.problem.goals[asked.problem.objective], tune, measured)
     else:
         grids = [points(tune, each) for each in candidates]
         everything = [each for grid in grids for each in grid]
-        methods = {each.candidate.method.label: each.candidate.method for each in everything}
-        check_made(list(methods.values()), asked.problem)
-        rest = iter(measured(everything))
-        tried = [[next(rest) for _ in grid] for grid in grids]
+        _check_made(asked, everything)
+        found = iter(measured(everything))
+        tried = [[next(found) for _ in grid] for grid in grids]
     chosen = [_best(asked, each) for each in tried]
     _write(asked, [each for of_method in tried for each in of_method])
     notes = {
-        best.point.candidate.method.label: Tuned(
-            values=best.point.values,
-            edges=_edges(best.point.values, tune, asked.training),
-            tried=len(of_method),
-            validation=best.mean if math.isfinite(best.mean) else None,
-        )
-        for best, of_method in zip(chosen, tried, strict=True)
+        best.point.candidate.method.label: _note(asked, tune, best, len(own))
+        for best, own in zip(chosen, tried, strict=True)
     }
     study = replace(asked.study, tuned=notes)
     return replace(asked, study=study), [each.point.candidate for each in chosen]
+
+
+def _check_made(asked: Asked, everything: Sequence[Point]) -> None:
+    methods = {each.candidate.method.label: each.candidate.method for each in everything}
+    check_made(list(methods.values()), asked.problem)
+
+
+def _note(asked: Asked, tune: Tune, best: Tried, tried: int) -> Tuned:
+    return Tuned(
+        values=best.point.values,
+        edges=_edges(best.point.values, tune, asked.training),
+        tried=tried,
+        validation=best.mean if math.isfinite(best.mean) else None,
+    )
 
 
 def _measured(asked: Asked, candidates: Sequence[Point], seeds: int) -> list[Tried]:
@@ -130,58 +117,10 @@ def _best(asked: Asked, tried: Sequence[Tried]) -> Tried:
     return tried[int(np.where(np.isfinite(means), means, -np.inf).argmax())]
 
 
-def _by_trials(
-    asked: Asked, candidates: Sequence[Candidate], number: int, measured: Measure
-) -> list[list[Tried]]:
-    """The recipe's learning rate first, then those that Optuna suggests, to each method its own."""
-    optuna = _optuna()
-    usual, goal = asked.training.lr, asked.problem.goals[asked.problem.objective]
-    low, high = _range(asked.training)
-    lr = {"lr": optuna.distributions.FloatDistribution(low, high, log=True)}
-    direction = "maximize" if goal == "max" else "minimize"
-    studies = []
-    for _ in candidates:
-        sampler = optuna.samplers.TPESampler(seed=0)
-        studies.append(optuna.create_study(direction=direction, sampler=sampler))
-        studies[-1].enqueue_trial({"lr": usual})
-    tried: list[list[Tried]] = [[] for _ in candidates]
-    for _ in range(number):
-        trials = [study.ask(lr) for study in studies]
-        suggested = [
-            point(dict(trial.params), candidate)
-            for trial, candidate in zip(trials, candidates, strict=True)
-        ]
-        for own, study, trial, each in zip(
-            tried, studies, trials, measured(suggested), strict=True
-        ):
-            own.append(each)
-            diverged = not math.isfinite(each.mean)
-            failed = optuna.trial.TrialState.FAIL
-            study.tell(trial, state=failed) if diverged else study.tell(trial, each.mean)
-    return tried
-
-
-def _range(training: Training) -> tuple[float, float]:
-    return training.lr / FACTOR, training.lr * FACTOR
-
-
-def _optuna() -> Any:
-    try:
-        import optuna
-    except ModuleNotFoundError:
-        raise UserError(
-            "`tune` by trials needs one more package: pip install 'equipoise[tune]'"
-        ) from None
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna
-
-
 def _edges(values: dict[str, Any], tune: Tune, training: Training) -> tuple[str, ...]:
     """Which chosen values have nothing tried on one side of them."""
     if isinstance(tune, int):
-        low, high = np.log(_range(training))
-        place = (math.log(values["lr"]) - low) / (high - low)
-        return () if NEAR < place < 1 - NEAR else ("lr",)
+        return ("lr",) if is_on_edge(values["lr"], training.lr) else ()
     numbers = {name: tune[name] for name in values if _is_number(values[name])}
     return tuple(
         name
