@@ -1,5 +1,6 @@
 """The study as Python has it."""
 
+import inspect
 import pickle
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ import equipoise
 from equipoise import SLAW, Constant, LossWeighting
 from equipoise.errors import UserError
 from equipoise.study.runs import metrics_table
+from equipoise.study.settings import DEFAULTS
 
 QUIET = {"progress": False, "steps": 8, "seeds": 2}
 
@@ -232,3 +234,12 @@ def test_the_package_has_it_without_importing_it():
     with pytest.raises(AttributeError):
         equipoise.nothing  # noqa: B018
     assert Constant is equipoise.Constant
+
+
+@pytest.mark.parametrize("function", [equipoise.compare, equipoise.audit])
+def test_help_spells_out_the_settings_that_commands_share(function):
+    shown = inspect.signature(function).parameters
+    for name, default in DEFAULTS.items():
+        assert shown[name].default == default
+    with pytest.raises(TypeError, match="unexpected keyword argument 'stepz'"):
+        function(toy.noisy(), stepz=3)

@@ -18,30 +18,24 @@ import torch
 from study import toy
 
 from equipoise import Constant
-from equipoise.study.asked import Where, ask
+from equipoise.study.asked import ask
 from equipoise.study.folder import read_runs, read_study
-from equipoise.study.jobs import Failure
+from equipoise.study.jobs import Candidate, Failure, jobs_of
 from equipoise.study.methods import check_methods
 from equipoise.study.running import run
+from equipoise.study.settings import DEFAULTS
 
 ROOT = Path(__file__).parents[2]
 METHODS = "constant,slaw,slgate"
 
 
 def studied(out, problem, methods=METHODS, seeds=1, steps=30, processes=1, **where):
-    asked = ask(
-        problem,
-        None,
-        steps=steps,
-        batch_size=None,
-        lr=None,
-        device="cpu",
-        threads=1,
-        processes=processes,
-    )
-    chosen = check_methods(methods, asked.problem)
-    runs, failures = run(asked, chosen, seeds, Path(out), Where(progress=False, **where))
-    return {each.name: each for each in runs}, failures
+    given = {"seeds": seeds, "steps": steps, "processes": processes, "out": out, "progress": False}
+    asked = ask(problem, {**DEFAULTS, **given, **where})
+    candidates = [
+        Candidate(method, asked.training) for method in check_methods(methods, asked.problem)
+    ]
+    return run(asked, jobs_of(candidates, range(asked.seeds)))
 
 
 def assert_same(one, other):

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import psutil
@@ -68,20 +67,14 @@ def full_for_checkpoints(outputs, batch):
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_without_room_for_its_checkpoints_a_run_goes_on(tmp_path, jobs, monkeypatch, capsys):
     monkeypatch.setattr(checkpoints, "write_bytes", checkpoints.write_bytes)
-    monkeypatch.setattr("study.test_executors.Where", partial(_shown, checkpoints_every=0.0))
     problem = toy.toy(losses=full_for_checkpoints)
-    runs, failures = studied(tmp_path, problem, "constant,slaw", jobs=jobs)
+    given = {"jobs": jobs, "progress": True, "checkpoint": 0.0}
+    runs, failures = studied(tmp_path, problem, "constant,slaw", **given)
     assert failures == {}
     assert len(runs) == 2
     lines = [line for line in capsys.readouterr().out.splitlines() if "cannot be written" in line]
     assert sorted(line.split(",")[0] for line in lines) == ["constant", "slaw"]
     assert all("No space left on device" in line for line in lines)
-
-
-def _shown(*, progress, checkpoints_every, **where):
-    from equipoise.study.asked import Where
-
-    return Where(progress=True, checkpoint=checkpoints_every, **where)
 
 
 COMMAND = ["compare", "study.toy:noisy", "--methods", "constant,slgate", "--steps", 4]

@@ -66,6 +66,25 @@ def noisy():
     )
 
 
+def dealt(data_seed: int = 0):
+    """The same, its samples dealt out to the parts by a seed."""
+    whole = noisy()
+    generator = torch.Generator().manual_seed(data_seed)
+    order = torch.randperm(90, generator=generator)
+    parts = [whole.train, whole.validation, whole.test]
+    tensors = [torch.cat(each) for each in zip(*(part.tensors for part in parts), strict=True)]
+    dealt = [TensorDataset(*(each[rows] for each in tensors)) for rows in order.split([50, 20, 20])]
+    corrupted = dealt[0].tensors[1][:, :1] > 0
+    return replace(
+        whole,
+        train=dealt[0],
+        validation=dealt[1],
+        test=dealt[2],
+        corrupted=corrupted.expand(-1, 2),
+        rows=order[:50].tolist(),
+    )
+
+
 def picture(index):
     """Of 5 × 4 pixels in colours that no other sample has."""
     return np.random.default_rng(index).integers(0, 256, (5, 4, 3), dtype=np.uint8)

@@ -27,11 +27,13 @@ from equipoise.study import predict as predictions
 from equipoise.study import reproduce as reproductions
 from equipoise.study.csv import csv_text
 from equipoise.study.files import write_text
+from equipoise.study.grids import parse_tune
 from equipoise.study.jobs import RunError
 from equipoise.study.methods import DEFAULT
 from equipoise.study.page.papers import paper_table
 from equipoise.study.progress import plain_console
 from equipoise.study.results import open_study
+from equipoise.study.settings import DEFAULTS
 from equipoise.study.sources import Source
 from equipoise.study.together import together
 
@@ -110,32 +112,44 @@ def _training(recipe: Recipe | None) -> list[click.Option]:
         return "" if value is None else f"  [default: {value:,}]"
 
     return [
-        click.Option(["--seeds"], type=int, default=5, show_default=True, help="Runs of a method."),
+        click.Option(
+            ["--seeds"],
+            type=int,
+            default=DEFAULTS["seeds"],
+            show_default=True,
+            help="Runs of a method.",
+        ),
         click.Option(["--steps"], type=int, help=f"Optimizer steps of a run.{usual('steps')}"),
         click.Option(["--batch-size"], type=int, help=f"Samples in a batch.{usual('batch_size')}"),
         click.Option(["--lr"], type=float, help=f"Learning rate.{usual('lr')}"),
-        click.Option(["--device"], default="cpu", show_default=True, help="Where to train."),
+        click.Option(
+            ["--device"], default=DEFAULTS["device"], show_default=True, help="Where to train."
+        ),
         click.Option(
             ["--threads"],
             type=int,
-            default=1,
+            default=DEFAULTS["threads"],
             show_default=True,
             help="Threads of a process that trains; more pay for large networks only.",
         ),
         click.Option(
             ["--processes"],
             type=int,
-            default=1,
+            default=DEFAULTS["processes"],
             show_default=True,
             help="Processes that train a run together (DistributedDataParallel).",
         ),
         click.Option(
-            ["--jobs"], type=int, default=1, show_default=True, help="Runs at once, here."
+            ["--jobs"],
+            type=int,
+            default=DEFAULTS["jobs"],
+            show_default=True,
+            help="Runs at once, here.",
         ),
         click.Option(
             ["--on"],
             type=click.Choice(["processes", "ray"]),
-            default="processes",
+            default=DEFAULTS["on"],
             show_default=True,
             help="What makes the runs: processes of this machine, or Ray.",
         ),
@@ -143,7 +157,7 @@ def _training(recipe: Recipe | None) -> list[click.Option]:
         click.Option(
             ["--checkpoint"],
             type=float,
-            default=60.0,
+            default=DEFAULTS["checkpoint"],
             show_default=True,
             metavar="SECONDS",
             help="How often a run on its way is kept.",
@@ -173,16 +187,49 @@ _COMPARE = [
     click.Option(
         ["--confirm"],
         type=int,
-        default=0,
         metavar="SEEDS",
-        help="Then compare the leading method with equal weights on so many fresh seeds.",
+        help="Then train the leading method, and equal weights, with so many fresh seeds.",
     ),
     click.Option(
         ["--confirm-top"],
         type=int,
         default=1,
         show_default=True,
-        help="How many leading methods to confirm.",
+        help="How many methods lead.",
+    ),
+    click.Option(
+        ["--tune"],
+        multiple=True,
+        metavar="NAME=A,B,…",
+        help="Values of lr, batch_size or an option of methods, of which each method gets its best "
+        "on the validation part; may be repeated. Or a number: learning rates that Optuna tries.",
+    ),
+    click.Option(
+        ["--tune-seeds"],
+        type=int,
+        default=2,
+        show_default=True,
+        help="Runs of each value, with seeds of their own.",
+    ),
+    click.Option(
+        ["--splits"],
+        is_flag=True,
+        help="Draw training, held-out and test part anew with each seed.",
+    ),
+    click.Option(
+        ["--equal-time"],
+        type=click.Choice(["operations", "seconds"]),
+        is_flag=False,
+        flag_value="operations",
+        help="Also train each method for the time of equal weights, by counted operations of a "
+        "step (if only the option is given) or by measured seconds.",
+    ),
+    click.Option(
+        ["--decide"],
+        type=click.Choice(["steps", "time"]),
+        default="steps",
+        show_default=True,
+        help="Whether the table at equal steps or at equal time has the verdict.",
     ),
 ]
 
@@ -235,7 +282,8 @@ def _command(
 
 
 def _compare(console: Console, name: str, **values: Any) -> None:
-    results = comparisons.compare(name, progress=console, **values)
+    tune = parse_tune(texts) if (texts := values.pop("tune")) else None
+    results = comparisons.compare(name, progress=console, tune=tune, **values)
     show(results, console)
     if results.failures:
         raise RunError(results.failures)

@@ -21,7 +21,11 @@ def show(results: Results, console: Console) -> None:
     for each in results.damaged:
         console.print(f"left out: {each.path}, which cannot be trusted ({each.reason})")
     console.print(summary_table(results.comparison, console.width))
-    for line in detection_lines(results.comparison):
+    if results.at_equal_time is not None:
+        steps = [f"{method} {number:,}" for method, number in results.study.equal_steps.items()]
+        console.print(f"at equal time ({results.study.equal_time}), steps: {', '.join(steps)}")
+        console.print(summary_table(results.at_equal_time, console.width))
+    for line in [*detection_lines(results.comparison), *results.tuning]:
         console.print(line)
     console.print(results.verdict)
     console.print(f"page: {results.page}")

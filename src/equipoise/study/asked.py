@@ -5,117 +5,108 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 import torch
-from rich.console import Console
 
 from equipoise.errors import UserError, reason_of
 from equipoise.problems.parameters import LARGEST, check_whole
-from equipoise.problems.problem import Problem
-from equipoise.study.configuration import Study
-from equipoise.study.executors import Executor, in_turn, on_ray, on_workers
+from equipoise.problems.problem import Problem, Recipe
+from equipoise.study.configuration import Splits, Study
 from equipoise.study.files import sha256_of
 from equipoise.study.folder import corrupted_csv
 from equipoise.study.jobs import Training
 from equipoise.study.record import WEIGHT_ERROR
+from equipoise.study.settings import MOST_PROCESSES, Settings, Where
 from equipoise.study.sources import ProblemLike, Source
+from equipoise.study.splits import NOTE, Drawn, Problems, Same, drawn
 
 MOST_SEEDS = 100_000
-MOST_PROCESSES = 1_024
-"""Also threads: beyond any machine, and too few for a slip to bring one down."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A problem, how its networks are trained, and what tells both from others."""
+    """A problem, how its networks are trained, what tells both from others; and where that is."""
 
     problem: Problem
+    """With `splits` that of seed 0."""
+    problems: Problems
     training: Training
     study: Study
-
-    @property
-    def usual_folder(self) -> Path:
-        """Where the results go unless a user says otherwise."""
-        return Path("results") / re.sub(r"[^\w.-]", "-", self.study.problem)
-
-
-@dataclass(frozen=True)
-class Where:
-    """Where and how safely runs are made; of no influence on what comes of them."""
-
-    jobs: int = 1
-    on: Literal["processes", "ray"] = "processes"
-    address: str | None = None
-    checkpoint: float = 60.0
-    progress: bool | Console = True
-    """Whether to show how it goes, or where."""
-
-    def __post_init__(self) -> None:
-        check_whole("jobs", self.jobs, 1, MOST_PROCESSES)
-        if self.on not in ("processes", "ray"):
-            raise UserError(f"`on` must be 'processes' or 'ray', found {self.on!r}")
-        if self.address is not None and self.on != "ray":
-            raise UserError("`address` is of a Ray cluster: give `on` 'ray' too, or leave it out")
-        if not (self.checkpoint >= 0 and math.isfinite(self.checkpoint)):
-            raise UserError(f"`checkpoint` must be seconds, found {self.checkpoint}")
-
-    @property
-    def executor(self) -> Executor:
-        """What makes the runs."""
-        if self.on == "ray":
-            return on_ray(self.address)
-        return in_turn if self.jobs == 1 else on_workers(self.jobs)
+    seeds: int
+    """Runs of each method."""
+    out: Path
+    """The folder of the results."""
+    where: Where
 
 
-def ask(
-    problem: ProblemLike | pd.DataFrame,
-    options: Mapping[str, Any] | None,
-    *,
-    steps: int | None,
-    batch_size: int | None,
-    lr: float | None,
-    device: str,
-    threads: int,
-    processes: int,
-) -> Asked:
+def ask(problem: ProblemLike | pd.DataFrame, settings: Settings, *, splits: bool = False) -> Asked:
     """The problem of these options, and the training of these figures, the problem's by default.
+
+    Args:
+        problem: as in :func:`~equipoise.compare`.
+        settings: all of them.
+        splits: whether each seed draws the parts of the problem anew.
 
     Raises:
         UserError: if they cannot be.
     """
-    given = dict(options or {})
+    where = Where(
+        jobs=settings["jobs"],
+        on=settings["on"],
+        address=settings["address"],
+        checkpoint=settings["checkpoint"],
+        progress=settings["progress"],
+    )
+    given = dict(settings["options"] or {})
     if isinstance(problem, pd.DataFrame):
         problem, given = "table", {"data": problem, **given}
     source = Source.of(problem)
-    made = given if isinstance(source.made, Problem) and not given else source.options(given)
-    for name, value in {"steps": steps, "batch_size": batch_size}.items():
-        if value is not None:
+    _check(settings)
+    problems: Problems
+    if splits:
+        problems = drawn(source, given)
+        options, found = problems.options, problems(0)
+    else:
+        fixed = isinstance(source.made, Problem) and not given
+        options = given if fixed else source.options(given)
+        found = source.make(options)
+        problems = Same(found)
+    training = _training(found.recipe, settings)
+    study = _study(source, options, found, training)
+    if isinstance(problems, Drawn):
+        study = _of_splits(study, problems.parameter, found)
+    usual = Path("results") / re.sub(r"[^\w.-]", "-", study.problem)
+    out = usual if settings["out"] is None else Path(settings["out"])
+    return Asked(found, problems, training, study, settings["seeds"], out, where)
+
+
+def _check(settings: Settings) -> None:
+    """Refuse figures that no run can have."""
+    check_whole("seeds", settings["seeds"], 1, MOST_SEEDS)
+    for name, value in settings.items():
+        if name in ("steps", "batch_size") and value is not None:
             check_whole(name, value, 1, LARGEST)
-    for name, value in {"threads": threads, "processes": processes}.items():
-        check_whole(name, value, 1, MOST_PROCESSES)
+        if name in ("threads", "processes"):
+            check_whole(name, value, 1, MOST_PROCESSES)
+    lr = settings["lr"]
     if lr is not None and not (0 < lr < math.inf):
         raise UserError(f"`lr` must be a positive number, found {lr}")
-    check_device(device)
-    found = source.make(made)
-    usual = found.recipe
-    training = Training(
-        steps=steps or usual.steps,
-        batch_size=batch_size or usual.batch_size,
-        lr=lr or usual.lr,
-        threads=threads,
-        processes=processes,
-        device=device,
+    check_device(settings["device"])
+
+
+def _training(usual: Recipe, settings: Settings) -> Training:
+    return Training(
+        steps=settings["steps"] or usual.steps,
+        batch_size=settings["batch_size"] or usual.batch_size,
+        lr=settings["lr"] or usual.lr,
+        threads=settings["threads"],
+        processes=settings["processes"],
+        device=settings["device"],
     )
-    if processes > training.batch_size:
-        raise UserError(
-            f"`processes`: a batch of {training.batch_size} has no sample for each of {processes}: "
-            "give fewer, or a larger `batch_size`"
-        )
-    return Asked(found, training, _study(source, made, found, training))
 
 
 def check_device(name: str) -> None:
@@ -125,6 +116,13 @@ def check_device(name: str) -> None:
     except (RuntimeError, AssertionError) as error:
         reason = reason_of(error).partition(". ")[0]
         raise UserError(f"`device` {name!r} cannot be used here: {reason}") from None
+
+
+def _of_splits(study: Study, parameter: str, problem: Problem) -> Study:
+    """The same with its parts drawn by each seed."""
+    options = {name: value for name, value in study.options.items() if name != parameter}
+    splits = Splits(parameter, train=len(problem.train), test=len(problem.test))
+    return replace(study, options=options, splits=splits, notes=(*study.notes, NOTE))
 
 
 def _study(

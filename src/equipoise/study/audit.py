@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from rich.console import Console
 from sklearn.metrics import roc_auc_score
 
 from equipoise.errors import UserError
 from equipoise.problems.problem import Problem
-from equipoise.study.asked import Where, ask
-from equipoise.study.compare import PathLike
+from equipoise.study.asked import ask
 from equipoise.study.csv import csv_text
 from equipoise.study.files import write_text
-from equipoise.study.jobs import RunError
+from equipoise.study.jobs import Candidate, RunError, jobs_of
 from equipoise.study.methods import Method, MethodLike, check_methods
 from equipoise.study.running import run
 from equipoise.study.runs import Run
+from equipoise.study.settings import Settings, with_defaults
 from equipoise.study.sources import ProblemLike
 from equipoise.weighting import Needs
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 FIRST = 10
 """Of the most suspicious labels, how many are said."""
@@ -56,24 +58,12 @@ class Audit:
         return lines + self.labels.head(FIRST).to_html(index=False)
 
 
+@with_defaults
 def audit(
     problem: ProblemLike | pd.DataFrame,
     *,
-    options: Mapping[str, Any] | None = None,
     method: MethodLike = "slgate",
-    seeds: int = 3,
-    steps: int | None = None,
-    batch_size: int | None = None,
-    lr: float | None = None,
-    device: str = "cpu",
-    threads: int = 1,
-    processes: int = 1,
-    jobs: int = 1,
-    on: Literal["processes", "ray"] = "processes",
-    address: str | None = None,
-    checkpoint: float = 60.0,
-    out: PathLike | None = None,
-    progress: bool | Console = True,
+    **settings: Unpack[Settings],
 ) -> Audit:
     """Find training labels that are likely to be wrong, the most suspicious first.
 
@@ -85,21 +75,9 @@ def audit(
     Args:
         problem: with a main task and samples held out; see :func:`~equipoise.compare` for this
             and all that is not said here.
-        options: of the problem.
         method: a weighting of samples that asks for held-out ones.
-        seeds: runs; alignments are means over them.
-        steps: of a run.
-        batch_size: samples in a batch.
-        lr: learning rate.
-        device: where to train.
-        threads: of each process.
-        processes: that train a run together.
-        jobs: runs at once.
-        on: ``"processes"`` or ``"ray"``.
-        address: of a Ray cluster.
-        checkpoint: seconds.
-        out: the folder of the runs and of ``labels.csv``.
-        progress: whether to show how it goes, or where.
+        settings: as there; alignments are means over the seeds, and ``out`` is the folder of
+            ``labels.csv`` too.
 
     Returns:
         Its ``labels`` are the main task's first, of a task the most suspicious first. Columns
@@ -111,25 +89,15 @@ def audit(
     Raises:
         UserError: for what cannot be, or if a run fails or diverges.
     """
-    where = Where(jobs=jobs, on=on, address=address, checkpoint=checkpoint, progress=progress)
-    asked = ask(
-        problem,
-        options,
-        steps=steps,
-        batch_size=batch_size,
-        lr=lr,
-        device=device,
-        threads=threads,
-        processes=processes,
-    )
+    asked = ask(problem, settings)
     chosen = check_audit(method, asked.problem)
-    folder = asked.usual_folder if out is None else Path(out)
-    runs, failures = run(asked, [chosen], seeds, folder, where)
+    jobs = jobs_of([Candidate(chosen, asked.training)], range(asked.seeds))
+    runs, failures = run(asked, jobs)
     if failures:
         raise RunError(failures)
-    labels = label_table(asked.problem, runs)
-    write_text(folder / LABELS, csv_text(labels))
-    return Audit(folder, labels)
+    labels = label_table(asked.problem, list(runs.values()))
+    write_text(asked.out / LABELS, csv_text(labels))
+    return Audit(asked.out, labels)
 
 
 def check_audit(given: MethodLike, problem: Problem) -> Method:

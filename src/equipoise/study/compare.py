@@ -2,48 +2,42 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pandas as pd
-from rich.console import Console
 
 from equipoise.errors import UserError
-from equipoise.problems.parameters import check_whole
-from equipoise.study.asked import MOST_SEEDS, Where, ask
-from equipoise.study.confirm import FIRST
-from equipoise.study.methods import Method, MethodLike, check_methods
-from equipoise.study.names import REFERENCE
+from equipoise.study.asked import ask
+from equipoise.study.confirming import check_confirm, confirm_leaders
+from equipoise.study.equal_time import Cost, Decides, check_equal_time, run_at_equal_time
+from equipoise.study.grids import Tune
+from equipoise.study.jobs import Candidate, jobs_of, single_tasks
+from equipoise.study.methods import MethodLike, check_methods
 from equipoise.study.results import Results, open_study
 from equipoise.study.running import run
+from equipoise.study.settings import Settings, with_defaults
 from equipoise.study.sources import ProblemLike
+from equipoise.study.tuning import tuned
 
-PathLike: TypeAlias = "str | os.PathLike[str]"
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
+@with_defaults
 def compare(
     problem: ProblemLike | pd.DataFrame,
     *,
-    options: Mapping[str, Any] | None = None,
     methods: str | Sequence[MethodLike] | None = None,
-    seeds: int = 5,
-    steps: int | None = None,
-    batch_size: int | None = None,
-    lr: float | None = None,
     single_task: bool = False,
-    confirm: int = 0,
+    confirm: int | None = None,
     confirm_top: int = 1,
-    device: str = "cpu",
-    threads: int = 1,
-    processes: int = 1,
-    jobs: int = 1,
-    on: Literal["processes", "ray"] = "processes",
-    address: str | None = None,
-    checkpoint: float = 60.0,
-    out: PathLike | None = None,
-    progress: bool | Console = True,
+    tune: Tune | None = None,
+    tune_seeds: int = 2,
+    splits: bool = False,
+    equal_time: Cost | None = None,
+    decide: Decides = "steps",
+    **settings: Unpack[Settings],
 ) -> Results:
     """Train methods side by side on a problem, and say which serves it best.
 
@@ -63,9 +57,22 @@ def compare(
         batch_size: samples in a batch, of all processes together.
         lr: learning rate.
         single_task: also learn each task alone, and measure the methods against that (Δm).
-        confirm: fresh seeds by which the leading method is then compared with equal weights, by
-            one paired test: whoever is picked among many by few seeds looks better than it is.
-        confirm_top: how many leading methods are.
+        confirm: fresh seeds with which the method that leads is then trained, and so are equal
+            weights: see :attr:`Results.confirmation`.
+        confirm_top: how many methods lead.
+        tune: what is chosen for each method on the validation part before: values by name, as
+            ``{"lr": [1e-4, 1e-3], "beta": [0.9, 0.99]}``, of the learning rate, the batch size, and
+            options of the methods that have them; or the number of learning rates that Optuna
+            tries, log-uniform within a factor of ten of the recipe's. Networks of single tasks are
+            not tuned.
+        tune_seeds: runs of each candidate, with seeds of their own.
+        splits: draw training, held-out and test part anew with each seed, of a problem with a
+            parameter ``split_seed`` or ``data_seed``.
+        equal_time: also train each method for the time that equal weights take, see
+            :attr:`Results.at_equal_time`: as told by the ``"operations"`` of a step, which are the
+            same everywhere, or by the ``"seconds"`` that steps took here.
+        decide: whether the table at equal ``"steps"`` or at equal ``"time"`` has the verdict and is
+            confirmed: a part of what the study is, so fixed before it has runs.
         device: where to train.
         threads: of each process that trains. Sums in another order have other last digits, so this
             is a part of what a study is; more pay for large networks only.
@@ -82,40 +89,30 @@ def compare(
         UserError: in a sentence, for what cannot be; before anything is trained where that can be
             known before.
     """
-    where = Where(jobs=jobs, on=on, address=address, checkpoint=checkpoint, progress=progress)
-    asked = ask(
-        problem,
-        options,
-        steps=steps,
-        batch_size=batch_size,
-        lr=lr,
-        device=device,
-        threads=threads,
-        processes=processes,
-    )
-    chosen = check_methods(methods, asked.problem)
-    _check_confirm(confirm, confirm_top, chosen)
-    folder = asked.usual_folder if out is None else Path(out)
-    _, failures = run(asked, chosen, seeds, folder, where, single_task=single_task)
-    if confirm:
-        leading = _leading(open_study(folder), chosen, confirm_top)
-        _, more = run(asked, leading, confirm, folder, where, first_seed=FIRST)
-        failures = {**failures, **more}
-    results = open_study(folder, failures)
+    if splits and tune is not None:
+        raise UserError(
+            "`tune` with `splits` would choose on samples that other seeds are tested on: leave "
+            "one of them out"
+        )
+    asked = ask(problem, settings, splits=splits)
+    candidates = [
+        Candidate(method, asked.training) for method in check_methods(methods, asked.problem)
+    ]
+    check_confirm(confirm, confirm_top, candidates)
+    asked = check_equal_time(asked, candidates, equal_time, decide)
+    if tune is not None:
+        asked, candidates = tuned(asked, candidates, tune, tune_seeds)
+    seeds = range(asked.seeds)
+    jobs = jobs_of(candidates, seeds)
+    if single_task:
+        jobs += single_tasks(asked.problem, asked.training, seeds)
+    runs, failures = run(asked, sorted(jobs, key=lambda job: job.seed))
+    if equal_time is not None and not failures:
+        timed, timed_runs, failures = run_at_equal_time(asked, candidates, list(runs.values()))
+        if decide == "time":
+            candidates, runs = timed, timed_runs
+    if confirm is not None and not failures:
+        failures = confirm_leaders(asked, candidates, list(runs.values()), confirm, confirm_top)
+    results = open_study(asked.out, failures)
     results.write()
     return results
-
-
-def _check_confirm(confirm: int, top: int, methods: Sequence[Method]) -> None:
-    check_whole("confirm", confirm, 0, MOST_SEEDS)
-    check_whole("confirm_top", top, 1, MOST_SEEDS)
-    if confirm and REFERENCE not in {method.label for method in methods}:
-        raise UserError(f"`confirm` compares with equal weights: add {REFERENCE} to `methods`")
-    if confirm == 1:
-        raise UserError("`confirm` must be 0 or at least 2 seeds: one has no spread")
-
-
-def _leading(results: Results, methods: Sequence[Method], top: int) -> list[Method]:
-    """The best methods, as far as they are finished, and equal weights."""
-    rows = [row.method for row in results.comparison.eligible if row.method != REFERENCE]
-    return [method for method in methods if method.label in {REFERENCE, *rows[:top]}]

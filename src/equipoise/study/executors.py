@@ -12,21 +12,21 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, suppress
-from functools import partial
+from functools import lru_cache, partial
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeAlias
 
 import cloudpickle
 
 from equipoise.errors import UserError
-from equipoise.problems.problem import Problem
 from equipoise.study.group import start
 from equipoise.study.jobs import Failure, Job, Watcher, try_job
 from equipoise.study.runs import Files
+from equipoise.study.splits import Problems
 
 Outcome: TypeAlias = tuple[Job, Files | Failure]
 Outcomes: TypeAlias = Generator[Outcome, None, None]
-Executor: TypeAlias = Callable[[Problem, Sequence[Job], Watcher], Outcomes]
+Executor: TypeAlias = Callable[[Problems, Sequence[Job], Watcher], Outcomes]
 """From jobs to what comes of them, in the order in which they are done."""
 
 ATTEMPTS = 3
@@ -35,11 +35,16 @@ TOLD_EVERY = 0.1
 """Seconds between two messages on how far a worker is."""
 
 
-def in_turn(problem: Problem, jobs: Sequence[Job], watcher: Watcher) -> Outcomes:
+def in_turn(problems: Problems, jobs: Sequence[Job], watcher: Watcher) -> Outcomes:
     """One job after another, in this process."""
+    problems = _last_kept(problems)
     for job in jobs:
         watcher.started(job)
-        yield job, try_job(job, problem, partial(_tell, watcher, job))
+        yield job, try_job(job, problems, partial(_tell, watcher, job))
+
+
+_last_kept = lru_cache(maxsize=1)
+"""Jobs go seed by seed: a problem serves several before another is made."""
 
 
 def _tell(watcher: Watcher, job: Job, news: int | str) -> None:
@@ -52,8 +57,8 @@ def _tell(watcher: Watcher, job: Job, news: int | str) -> None:
 def on_workers(number: int) -> Executor:
     """So many jobs at once, each in a process of this machine; of one that dies it is repeated."""
 
-    def run(problem: Problem, jobs: Sequence[Job], watcher: Watcher) -> Outcomes:
-        content = _pickled(problem)
+    def run(problems: Problems, jobs: Sequence[Job], watcher: Watcher) -> Outcomes:
+        content = _pickled(problems)
         waiting = deque((job, 1) for job in jobs)
         with ExitStack() as stack:
             busy: dict[Any, tuple[_Worker, Job, int]] = {}
@@ -87,19 +92,19 @@ def on_workers(number: int) -> Executor:
 
 
 class _Worker:
-    """A process that runs jobs on a problem, and says how far it is and what came of them."""
+    """A process that runs jobs, and says how far it is and what came of them."""
 
-    def __init__(self, problem: bytes) -> None:
+    def __init__(self, problems: bytes) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, other = context.Pipe()
         self.process = context.Process(target=_work, args=(other,))
         start(self.process)
         other.close()
-        self.problem = problem
+        self.problems = problems
 
     def __enter__(self) -> _Worker:
         with suppress(OSError):  # dead already, as whoever waits for an answer will find
-            self.connection.send_bytes(self.problem)
+            self.connection.send_bytes(self.problems)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -123,10 +128,10 @@ class _Worker:
 
 def _work(connection: Connection) -> None:
     with suppress(EOFError, OSError):
-        problem = cloudpickle.loads(connection.recv_bytes())
+        problems = _last_kept(cloudpickle.loads(connection.recv_bytes()))
         while True:
             job = cloudpickle.loads(connection.recv_bytes())
-            connection.send(try_job(job, problem, _Told(connection)))
+            connection.send(try_job(job, problems, _Told(connection)))
 
 
 class _Told:
@@ -145,14 +150,14 @@ class _Told:
 def on_ray(address: str | None) -> Executor:
     """On a Ray cluster, or on Ray's own workers of this machine if ``address`` is ``None``."""
 
-    def run(problem: Problem, jobs: Sequence[Job], watcher: Watcher) -> Outcomes:
+    def run(problems: Problems, jobs: Sequence[Job], watcher: Watcher) -> Outcomes:
         ray = _ray()
         with ExitStack() as stack:
             if not ray.is_initialized():
                 quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
                 ray.init(address=address, include_dashboard=False, **quiet)
                 stack.callback(ray.shutdown)
-            shared = ray.put(_pickled(problem))
+            shared = ray.put(_pickled(problems))
             remote = ray.remote(_on_ray)
             running = {}
             for job in jobs:
@@ -174,10 +179,10 @@ def on_ray(address: str | None) -> Executor:
     return run
 
 
-def _on_ray(problem: bytes, job: bytes, path: list[str]) -> Files | Failure:
+def _on_ray(problems: bytes, job: bytes, path: list[str]) -> Files | Failure:
     # Modules of a user's own are where the first process found them, on a machine that has them.
     sys.path.extend(each for each in path if each not in sys.path)
-    return try_job(cloudpickle.loads(job), cloudpickle.loads(problem), lambda _: None)
+    return try_job(cloudpickle.loads(job), cloudpickle.loads(problems), lambda _: None)
 
 
 def _ray() -> Any:

@@ -3,8 +3,10 @@
     OUT/study.json                   the configuration that all runs share
     OUT/runs/METHOD/seed-N/          a run: its files, see `runs`, and manifest.json
     OUT/runs/METHOD/seed-N.unfinished   a run on its way, see `checkpoints`
+    OUT/confirmation/, tuning/, equal-time/   the same, of other stages: see `stages`
     OUT/corrupted.csv                training labels that are known to be wrong: sample, task
     OUT/results.csv                  every metric of every run, a row each
+    OUT/tuning.csv, equal-time.csv   what was tried; the same as results.csv at equal time
     OUT/summary.json, report.html    the comparison
     OUT/labels.csv                   the training labels of an audit
     OUT/set-aside/                   what was found damaged
@@ -25,7 +27,7 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -39,6 +41,7 @@ from equipoise.problems.problem import Problem
 from equipoise.study.configuration import Study, read_configuration
 from equipoise.study.files import OURS, read_bytes, remove, sha256_of, write_text
 from equipoise.study.runs import Files, Run, named_run, read_run, to_json
+from equipoise.study.stages import COMPARISON, STAGES
 
 STUDY, MANIFEST, CORRUPTED = "study.json", "manifest.json", "corrupted.csv"
 ASIDE = "set-aside"
@@ -79,17 +82,22 @@ def opened(out: Path, study: Study) -> Iterator[tuple[Study, list[str]]]:
             f"another command is at work in {out}: wait until it is done, or give another `out`"
         ) from None
     with lock:
-        for leftover in [*out.glob(f"{OURS}*"), *out.glob(f"runs/*/{OURS}*")]:
+        for leftover in list(out.rglob(f"{OURS}*")):
             if leftover != Path(lock.lock_file):
                 remove(leftover)
         before, said = _study_before(out, study)
-        study = replace(study, asked={**before.asked, **study.asked} if before else study.asked)
+        if before is not None:
+            study = study.after(before)
         write_text(out / STUDY, to_json(asdict(study)))
         yield study, said
 
 
 def _check_ours(out: Path) -> None:
-    if not out.exists() or (out / STUDY).exists() or (out / "runs").is_dir():
+    if (
+        not out.exists()
+        or (out / STUDY).exists()
+        or any((out / stage).is_dir() for stage in STAGES)
+    ):
         return
     if not out.is_dir() or any(not path.name.startswith(OURS) for path in out.iterdir()):
         raise UserError(f"{out} holds something other than a study: give another `out`")
@@ -130,7 +138,9 @@ def read_study(out: Path) -> Study:
         ) from None
 
 
-def run_folder(out: Path, method: str, seed: int, task_index: int | None) -> Path:
+def run_folder(
+    out: Path, method: str, seed: int, task_index: int | None, stage: str = COMPARISON
+) -> Path:
     """Where a run is kept. Its path holds no name of a task, which may be anything.
 
     A label that not every file system takes as it is, or that is long, ends in a part of its hash
@@ -142,24 +152,27 @@ def run_folder(out: Path, method: str, seed: int, task_index: int | None) -> Pat
         name = f"{readable}-{sha256_of(method.encode())[:12]}"
     if task_index is not None:
         name += f"-{task_index}"
-    return out / "runs" / name / f"seed-{seed}"
+    return out / stage / name / f"seed-{seed}"
 
 
-def place_of(out: Path, study: Study, method: str, seed: int, task: str | None) -> Path:
+def place_of(
+    out: Path, study: Study, method: str, seed: int, task: str | None, stage: str = COMPARISON
+) -> Path:
     """The same of a run by the name of its task."""
-    return run_folder(out, method, seed, None if task is None else study.tasks.index(task))
+    return run_folder(out, method, seed, None if task is None else study.tasks.index(task), stage)
 
 
-def write_run(out: Path, study: Study, files: Files) -> Run:
+def write_run(out: Path, study: Study, files: Files, stage: str = COMPARISON) -> Run:
     """Write a run whole or not at all: aside first, then renamed. The run as it is there.
 
     Raises:
         OSError: if it cannot be written.
     """
     facts = read_run(files).facts
-    folder = place_of(out, study, facts.method, facts.seed, facts.task)
+    folder = place_of(out, study, facts.method, facts.seed, facts.task, stage)
     manifest = {
         "study": study.identity,
+        "stage": stage,
         "method": facts.method,
         "seed": facts.seed,
         "task": facts.task,
@@ -178,28 +191,28 @@ def write_run(out: Path, study: Study, files: Files) -> Run:
     return read_run(folder)
 
 
-def read_runs(out: Path, study: Study) -> tuple[list[Run], list[Damaged]]:
-    """All finished runs of a folder, in the order of their names; and what is no run of it."""
+def read_runs(out: Path, study: Study, stage: str = COMPARISON) -> tuple[list[Run], list[Damaged]]:
+    """All finished runs of a stage, in the order of their names; and what is no run of it."""
     folders = [
         folder
-        for folder in sorted((out / "runs").glob("*/seed-*"))
+        for folder in sorted((out / stage).glob("*/seed-*"))
         if folder.is_dir() and not folder.parent.name.startswith(".")
     ]
     # What takes time is to hash files, which Python does on all cores.
     with ThreadPoolExecutor() as threads:
-        found = list(threads.map(partial(_run_or_damage, out, study), folders))
+        found = list(threads.map(partial(_run_or_damage, out, study, stage), folders))
     runs = [each for each in found if isinstance(each, Run)]
     return runs, [each for each in found if isinstance(each, Damaged)]
 
 
-def _run_or_damage(out: Path, study: Study, folder: Path) -> Run | Damaged:
+def _run_or_damage(out: Path, study: Study, stage: str, folder: Path) -> Run | Damaged:
     try:
-        return _checked_run(out, folder, study)
+        return _checked_run(out, folder, study, stage)
     except _DAMAGED as error:
         return Damaged(folder, str(error) or type(error).__name__)
 
 
-def _checked_run(out: Path, folder: Path, study: Study) -> Run:
+def _checked_run(out: Path, folder: Path, study: Study, stage: str) -> Run:
     """The run in a folder, if its manifest says so.
 
     Raises:
@@ -209,7 +222,9 @@ def _checked_run(out: Path, folder: Path, study: Study) -> Run:
     if manifest["study"] != study.identity:
         raise ValueError("it is of another study")
     was = manifest["method"], manifest["seed"], manifest["task"]
-    if place_of(out, study, *was) != folder:
+    if manifest["stage"] != stage:
+        raise ValueError(f"it is of another stage, {manifest['stage']}")
+    if place_of(out, study, *was, stage) != folder:
         raise ValueError(f"it is the place of another run than {named_run(*was)}")
     contents = {path.name for path in folder.iterdir()} - {MANIFEST}
     if contents != manifest["files"].keys():
@@ -225,7 +240,8 @@ def _checked_run(out: Path, folder: Path, study: Study) -> Run:
 
 def make_way(out: Path, folder: Path) -> Iterator[str]:
     """Set aside what is no folder where that of a run is to be; sentences on what that was."""
-    for path in (out / "runs", folder.parent, folder):
+    above = [each for each in folder.parents if each.is_relative_to(out) and each != out]
+    for path in (*reversed(above), folder):
         if os.path.lexists(path) and not path.is_dir():
             yield f"{path} was in the way of a run: it is now {set_aside(out, path)}"
 

@@ -19,11 +19,13 @@ from equipoise.study.group import together
 from equipoise.study.loop import Loop
 from equipoise.study.methods import Method, only
 from equipoise.study.runs import Files, Run, named_run
+from equipoise.study.splits import Problems
+from equipoise.study.stages import COMPARISON, staged
 
 
 @dataclass(frozen=True)
 class Training:
-    """How all runs of a study are trained."""
+    """How the network of a run is trained."""
 
     steps: int
     batch_size: int
@@ -35,33 +37,54 @@ class Training:
     """That train a run together."""
     device: str = "cpu"
 
+    def __post_init__(self) -> None:
+        if self.processes > self.batch_size:
+            raise UserError(
+                f"`processes`: a batch of {self.batch_size} has no sample for each of "
+                f"{self.processes}: give fewer, or a larger `batch_size`"
+            )
+
     def recipe(self, problem: Problem) -> Recipe:
         """The problem's own, with these figures."""
         return replace(problem.recipe, steps=self.steps, batch_size=self.batch_size, lr=self.lr)
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """A method, and how its networks are trained."""
+
+    method: Method
+    training: Training
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Where a run is kept while it is on its way."""
+
+    path: Path
+    identity: str
+    """Of the study."""
+    every: float
+    """Seconds from one time to the next."""
+
+
+@dataclass(frozen=True)
 class Job:
     """One run to be made."""
 
-    problem: str
-    """Its name."""
     method: Method
     seed: int
-    task: str | None
-    """The one task to learn, for ``single``."""
     training: Training
-    identity: str
-    """Of the study."""
-    unfinished: Path
-    """Where the run is kept while it is on its way."""
-    checkpoint: float
-    """Seconds from one time that it is kept to the next."""
+    task: str | None = None
+    """The one task to learn, for ``single``."""
+    stage: str = COMPARISON
+    kept: Kept | None = None
+    """``None`` if it is not kept while it is on its way."""
 
     @property
     def name(self) -> str:
         """The run in words."""
-        return named_run(self.method.label, self.seed, self.task)
+        return staged(self.stage, named_run(self.method.label, self.seed, self.task))
 
 
 @dataclass(frozen=True)
@@ -109,14 +132,19 @@ class Watcher(Protocol):
         """Something else that a user should know."""
 
 
-def methods_and_seeds(
-    methods: Sequence[Method], problem: Problem, seeds: Iterable[int], single_task: bool
-) -> Iterator[tuple[Method, int, str | None]]:
-    """Every run of a study, seed by seed, so that a study that is stopped can be compared."""
-    alone = [(only(task, problem), task) for task in problem.tasks] if single_task else []
-    for seed in seeds:
-        yield from ((method, seed, None) for method in methods)
-        yield from ((method, seed, task) for method, task in alone)
+def jobs_of(
+    candidates: Sequence[Candidate], seeds: Iterable[int], stage: str = COMPARISON
+) -> list[Job]:
+    """Every run, seed by seed, so that a study that is stopped can be compared."""
+    return [
+        Job(each.method, seed, each.training, stage=stage) for seed in seeds for each in candidates
+    ]
+
+
+def single_tasks(problem: Problem, training: Training, seeds: Iterable[int]) -> list[Job]:
+    """Runs that learn one task each."""
+    alone = {task: only(task, problem) for task in problem.tasks}
+    return [Job(method, seed, training, task) for seed in seeds for task, method in alone.items()]
 
 
 def run_job(job: Job, problem: Problem, told: Told) -> Files:
@@ -144,9 +172,9 @@ def _unheard(news: int | str) -> None:
 
 def _train(job: Job, problem: Problem, told: Told, device: torch.device) -> Files:
     checkpoint = None
-    if job.method.resumes:
-        identity = f"{job.identity} {job.name}"
-        checkpoint = Checkpoint(job.unfinished, identity, job.checkpoint, told)
+    if job.kept is not None and job.method.resumes:
+        identity = f"{job.kept.identity} {job.name}"
+        checkpoint = Checkpoint(job.kept.path, identity, job.kept.every, told)
     with _threads(job.training.threads), torch.random.fork_rng():
         loop = Loop(
             problem,
@@ -166,10 +194,10 @@ def _train(job: Job, problem: Problem, told: Told, device: torch.device) -> File
         return loop.record.files(job.method.label, job.method.source, job.seed, job.task)
 
 
-def try_job(job: Job, problem: Problem, told: Told) -> Files | Failure:
-    """The same; what goes wrong is returned, so that other jobs can go on."""
+def try_job(job: Job, problems: Problems, told: Told) -> Files | Failure:
+    """The same with the problem of its seed; what goes wrong is returned, for others to go on."""
     try:
-        return run_job(job, problem, told)
+        return run_job(job, problems(job.seed), told)
     except UserError as error:
         return Failure(str(error))
     except Exception as error:

@@ -76,6 +76,11 @@ class Loop:
         """Whether there is no step left, or none that makes sense."""
         return self.record.done == self.recipe.steps or self.record.diverged_at is not None
 
+    @property
+    def _on_cuda(self) -> bool:
+        """Whether the device draws random numbers of its own."""
+        return self.device.type == "cuda"
+
     def step(self) -> None:
         """Train one step, and evaluate the network where that is due."""
         rows, batch = next(self.batches)
@@ -114,10 +119,6 @@ class Loop:
         torch.set_rng_state(state["random"])
         if self._on_cuda:
             torch.cuda.set_rng_state(state["random_cuda"], self.device)
-
-    @property
-    def _on_cuda(self) -> bool:
-        return self.device.type == "cuda"
 
 
 _PARTS = ("network", "optimizer", "schedule", "weighting", "batches", "held_out", "record")

@@ -18,7 +18,7 @@ from equipoise.step import Step
 from equipoise.study.arguments import checked, options_of
 from equipoise.study.losses import losses_of
 from equipoise.study.modules import imported, text_of, users_own
-from equipoise.study.names import IDEAL, SINGLE, Named, parse, shown
+from equipoise.study.names import IDEAL, REFERENCE, SINGLE, Named, parse, shown
 from equipoise.weighting import Needs, Weighting
 
 if TYPE_CHECKING:
@@ -63,6 +63,21 @@ class Part:
     def is_own(self) -> bool:
         """Whether it is a user's own."""
         return self.function is not None or ":" in self.name
+
+    @property
+    def tunable(self) -> set[str]:
+        """Names of the options that another value may be tried for."""
+        settled = self.function is not None or self.name in (IDEAL, REFERENCE)
+        return set() if settled else set(options_of(self.kind))
+
+    def having(self, options: Mapping[str, object]) -> Part:
+        """The same with other values of those of these options that it has.
+
+        Raises:
+            UserError: if one cannot have such a value.
+        """
+        own = {name: value for name, value in options.items() if name in self.tunable}
+        return _labelled(self.name, self.kind, {**self.options, **own}) if own else self
 
     def make(self, problem: Problem, seed: int, network: nn.Module) -> Weighting:
         """The weighting; ``seed`` goes to one that draws numbers of its own."""
@@ -115,6 +130,15 @@ class Method:
         own = [text_of(part.function or part.kind) for part in self.parts if part.is_own]
         return ", ".join(filter(None, own)) or None
 
+    @property
+    def options(self) -> set[str]:
+        """Names of the options of its parts that another value may be tried for."""
+        return set().union(*(part.tunable for part in self.parts))
+
+    def having(self, options: Mapping[str, object]) -> Method:
+        """The same with other values of those of these options that its parts have."""
+        return Method(tuple(part.having(options) for part in self.parts))
+
     def make(self, problem: Problem, seed: int, network: nn.Module) -> Weighting:
         """The weighting for a problem's network.
 
@@ -166,6 +190,16 @@ def check_methods(given: str | Sequence[MethodLike] | None, problem: Problem) ->
     ]
     if not methods:
         raise UserError("`methods` names no method: slaw is one")
+    check_made(methods, problem)
+    return methods
+
+
+def check_made(methods: Sequence[Method], problem: Problem) -> None:
+    """Try each method on the problem as far as that takes no time.
+
+    Raises:
+        UserError: for one that occurs twice or cannot run.
+    """
     labels = [method.label for method in methods]
     for method in methods:
         if labels.count(method.label) > 1:
@@ -183,7 +217,6 @@ def check_methods(given: str | Sequence[MethodLike] | None, problem: Problem) ->
         if Needs.MAIN not in method.needs and not aggregates(method)
     }
     _check_step(alone, problem, network)
-    return methods
 
 
 def find_methods(text: str, problem: Problem | None = None) -> list[Method]:
@@ -240,7 +273,11 @@ def _part(named: Named, problem: Problem | None) -> Part:
     if named.name.lower() == IDEAL:
         return _ideal(named, ideal)
     name, kind = _own(named.name) if ":" in named.name else _known(named.name, ideal is not None)
-    options = checked(name, kind, named.options)
+    return _labelled(name, kind, named.options)
+
+
+def _labelled(name: str, kind: type[Weighting], given: Mapping[str, object]) -> Part:
+    options = checked(name, kind, given)
     said = ", ".join(f"{option}={value!r}" for option, value in options.items())
     return Part(name, kind, options, label=f"{name}({said})" if said else name)
 

@@ -45,7 +45,7 @@ def parse(text: str) -> list[tuple[Named, ...]]:
     Raises:
         UserError: if it is not as above.
     """
-    return [tuple(map(_part, _split(method, "+"))) for method in _split(text, ",")]
+    return [tuple(map(_part, split(method, "+"))) for method in split(text, ",")]
 
 
 def shown(text: str) -> str:
@@ -53,7 +53,7 @@ def shown(text: str) -> str:
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
-def _split(text: str, separator: str) -> list[str]:
+def split(text: str, separator: str) -> list[str]:
     """What stands between the separators outside of brackets and quotes."""
     parts, depth = [""], 0
     for piece in _PIECE.findall(text):

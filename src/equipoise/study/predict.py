@@ -13,13 +13,13 @@ from equipoise.errors import UserError
 from equipoise.problems import BUILT_IN
 from equipoise.problems.problem import Problem
 from equipoise.study.asked import check_device
-from equipoise.study.compare import PathLike
 from equipoise.study.configuration import Study
 from equipoise.study.files import HASH
 from equipoise.study.folder import place_of
 from equipoise.study.modules import users_own
 from equipoise.study.results import open_study
 from equipoise.study.runs import Run
+from equipoise.study.settings import PathLike
 from equipoise.study.sources import ProblemLike, Source
 
 
@@ -49,6 +49,11 @@ def predict(
             network is not finite.
     """
     results = open_study(folder)
+    if results.study.splits is not None:
+        raise UserError(
+            f"{folder} is a study with `splits`, whose networks were trained on different parts: "
+            "predict with one without"
+        )
     found = _problem_of(results.study, problem)
     if found.predict is None:
         raise UserError(f"{results.study.problem} cannot predict new samples")
@@ -62,7 +67,7 @@ def predict(
                 f"{each.path} cannot be trusted ({each.reason}): the command that made the study "
                 "trains it anew"
             )
-    runs = [run for run in results.runs if run.facts.method == chosen and run.has_network]
+    runs = [run for run in results.deciding_runs if run.facts.method == chosen and run.has_network]
     if not runs:
         raise UserError(f"{folder} has no networks of {chosen}")
     networks = [_trained(found, run).to(device).eval() for run in runs]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -28,6 +28,13 @@ class _Worded(Console):
         super().print(*said, **options)
 
 
+def console_of(progress: bool | Console) -> Console:
+    """Where a user wants to see how it goes; if nowhere, one that says nothing."""
+    if isinstance(progress, bool):
+        return plain_console() if progress else Console(quiet=True)
+    return progress
+
+
 def plain_console(*, markup: bool = False, worded: Callable[[str], str] = str) -> Console:
     """A console that leaves lines whole, and words as they are but for what ``worded`` changes."""
     console = _Worded(worded, highlight=False, soft_wrap=True, markup=markup)
@@ -45,20 +52,20 @@ class Progress:
 
     Args:
         study: what is run.
-        steps: of a run.
-        jobs: number of runs.
+        jobs: its runs.
         console: where it is shown.
     """
 
-    def __init__(self, study: Study, steps: int, jobs: int, console: Console) -> None:
+    def __init__(self, study: Study, jobs: Sequence[Job], console: Console) -> None:
         self.study = study
-        self.steps_of_a_run = steps
-        self.jobs = jobs
+        self.jobs = len(jobs)
         self.console = console
         self.done = 0
+        self.steps_done = 0
+        """Of the runs that have ended, all that they were to take."""
         self.on_the_way: dict[str, int] = {}
         self.drawn = 0.0
-        drawn = console.is_terminal or console.is_jupyter
+        drawn = (console.is_terminal or console.is_jupyter) and not console.quiet
         self.bars = Bars(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -69,7 +76,7 @@ class Progress:
             disable=not drawn,
             transient=True,
         )
-        self.bar = self.bars.add_task("", total=steps * jobs)
+        self.bar = self.bars.add_task("", total=sum(job.training.steps for job in jobs))
 
     def __enter__(self) -> Progress:
         self.bars.start()
@@ -108,6 +115,7 @@ class Progress:
     def _ended(self, job: Job, line: str) -> None:
         self.on_the_way.pop(job.name, None)
         self.done += 1
+        self.steps_done += job.training.steps
         self._draw()
         self.console.print(f"{self.done}/{self.jobs} {line}")
 
@@ -115,27 +123,8 @@ class Progress:
         self.drawn = time.monotonic()
         names = list(self.on_the_way)
         shown = names[0] if len(names) == 1 else f"{len(names)} runs at once"
-        completed = self.done * self.steps_of_a_run + sum(self.on_the_way.values())
+        completed = self.steps_done + sum(self.on_the_way.values())
         self.bars.update(self.bar, completed=completed, description=shown if names else "")
-
-
-class Silent:
-    """Nothing is shown."""
-
-    def started(self, job: Job) -> None:
-        """Nothing."""
-
-    def steps(self, job: Job, done: int) -> None:
-        """Nothing."""
-
-    def finished(self, job: Job, run: Run, *, trained: bool) -> None:
-        """Nothing."""
-
-    def failed(self, job: Job, failure: Failure) -> None:
-        """Nothing."""
-
-    def said(self, sentence: str) -> None:
-        """Nothing."""
 
 
 def _result(study: Study, run: Run, trained: bool) -> str:

@@ -14,8 +14,10 @@ from equipoise.study.names import SINGLE
 def command(study: Study) -> str | None:
     """The command line that asks for this study; ``None`` where only Python can.
 
-    That is a problem without a name, or one made of a table that is in no file.
+    That is a problem without a name, one made of a table that is in no file, or what was tuned.
     """
+    if study.tune is not None:  # whose values may be of any kind
+        return None
     if not study.asked or (study.problem not in BUILT_IN and ":" not in study.problem):
         return None
     methods = [method for method in study.asked if method != SINGLE]
@@ -28,9 +30,23 @@ def command(study: Study) -> str | None:
     }
     if any(str(value).startswith(HASH) for value in options.values()):
         return None
+    if study.splits is not None:
+        options.pop(study.splits.parameter)
     given = [part for name, value in options.items() for part in _option(name, value)]
-    alone = ["--single-task"] if SINGLE in study.asked else []
-    return shlex.join(["equipoise", "compare", study.problem, *given, *alone])
+    return shlex.join(["equipoise", "compare", study.problem, *given, *_asked(study)])
+
+
+def _asked(study: Study) -> list[str]:
+    """What is asked for beyond methods and seeds."""
+    asked = ["--single-task"] if SINGLE in study.asked else []
+    if study.confirming:
+        asked += ["--confirm", str(max(study.confirming.values()))]
+        asked += ["--confirm-top", str(len(study.confirming))]
+    if study.splits is not None:
+        asked += ["--splits"]
+    if study.equal_time is not None:
+        asked += ["--equal-time", study.equal_time, "--decide", study.decide]
+    return asked
 
 
 def _option(name: str, value: Any) -> list[str]:

@@ -16,7 +16,6 @@ import pandas as pd
 from equipoise.problems.problem import OVERALL
 from equipoise.study.compared import Compared, by_task, compare_methods
 from equipoise.study.configuration import Study
-from equipoise.study.confirm import confirmations, is_fresh
 from equipoise.study.inference import largest_rate
 from equipoise.study.intervals import Interval, mean_interval
 from equipoise.study.names import REFERENCE, SINGLE
@@ -83,18 +82,17 @@ def summarise(study: Study, runs: Sequence[Run], expected: Mapping[str, int]) ->
         expected: method, or ``single`` → seeds that were asked for. Methods that are not in it are
             compared as they are.
     """
-    screened = [run for run in runs if not is_fresh(run)]
-    table = metrics_table(screened)
+    table = metrics_table(runs)
     asked: dict[str, list[Run]] = {method: [] for method in expected if method != SINGLE}
-    by_method = asked | _by_method(screened)
-    compared = compare_methods(_objectives(study, by_method))
+    by_method = asked | _by_method(runs)
+    compared = compare_methods(_objectives(study, by_method), study.shared_by_splits)
     figures = _Figures(
         study,
         _tasks_compared(study, table),
         compared,
         mean_ranks(table, study),
-        delta_m(table, study) if any(run.facts.method == SINGLE for run in screened) else None,
-        by_task(objective_by_task(table, study), _sign(study)),
+        delta_m(table, study) if any(run.facts.method == SINGLE for run in runs) else None,
+        by_task(objective_by_task(table, study), _sign(study), study.shared_by_splits),
     )
     rows = [figures.of(method, own) for method, own in by_method.items()]
 
@@ -109,7 +107,6 @@ def summarise(study: Study, runs: Sequence[Run], expected: Mapping[str, int]) ->
         tuple(sorted(rows, key=place)),
         _unfinished(study, runs, expected),
         compared.seeds,
-        confirmations(_objectives(study, _by_method(filter(is_fresh, runs)))),
         compared.detectable,
     )
 

@@ -10,7 +10,6 @@ from typing import Any, Literal, TypeAlias
 
 import pandas as pd
 
-from equipoise.study.confirm import Confirmation
 from equipoise.study.intervals import Interval
 from equipoise.study.names import IDEAL, REFERENCE
 from equipoise.study.runs import named
@@ -81,8 +80,6 @@ class Summary:
     """Where seeds are missing: method, or ``single`` → how many there are, and were asked for."""
     compared_by: int
     """The number of seeds that all methods have, by which differences are judged."""
-    confirmed: tuple[Confirmation, ...]
-    """What fresh seeds say of the methods that led."""
     detectable: float
     """The difference from the reference that such a study finds with a probability of 80%."""
 

@@ -24,7 +24,6 @@ def verdict(summary: Summary) -> str:
         _leader(summary),
         _against_reference(summary),
         _best(summary),
-        *map(str, summary.confirmed),
         _exploratory(summary),
         _diverged(summary),
         _collapsed(summary),

@@ -16,7 +16,6 @@ from PIL import Image
 from plotly.offline import get_plotlyjs
 
 from equipoise.study.configuration import Study
-from equipoise.study.confirm import is_fresh
 from equipoise.study.files import write_text
 from equipoise.study.names import IDEAL, REFERENCE, SINGLE
 from equipoise.study.page import charts
@@ -57,7 +56,6 @@ def write_report(
         corrupted: which training labels are known to be wrong, ``(samples, tasks)``, if any are.
         path: the HTML file.
     """
-    runs = [run for run in runs if not is_fresh(run)]
     by_method = {
         row.method: [run for run in runs if run.facts.method == row.method]
         for row in summary.methods
@@ -157,17 +155,24 @@ def _samples(
     }
     if not runs:
         return None
+    # With splits a sample of one seed is another of the next, and corrupted those of the first.
+    same = runs if study.splits is None else _of_seed(0, runs)
     known = any(row.detection for row in summary.methods)
     return {
         "table": detection_table(summary) if known else None,
         "curves": charts.to_html(charts.detection(runs, styles), "detection") if known else None,
-        "histograms": charts.histograms(study, runs, corrupted),
+        "histograms": charts.histograms(study, same, corrupted),
         "sheets": {
             method: sheets
-            for method, own in runs.items()
+            for method, own in same.items()
             if (sheets := _contact_sheets(study, min(own, key=_seed), corrupted))
         },
     }
+
+
+def _of_seed(seed: int, runs: Mapping[str, Sequence[Run]]) -> dict[str, list[Run]]:
+    own = {method: [run for run in each if _seed(run) == seed] for method, each in runs.items()}
+    return {method: each for method, each in own.items() if each}
 
 
 def _seed(run: Run) -> int:
