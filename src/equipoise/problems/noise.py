@@ -39,7 +39,7 @@ def draw_corrupted(
     affected = torch.tensor([noisy == "all" or task == main for task in tasks])
     numbers = torch.rand(samples, len(tasks), generator=generator)
     if exact:
-        return (numbers.argsort(0).argsort(0) < int(noise * samples)) & affected
+        return (numbers.argsort(0).argsort(0) < int(round(noise * samples, 6))) & affected
     return (numbers < noise) & affected
 
 

@@ -43,9 +43,7 @@ def multimnist(
     main: Annotated[Literal["left", "right"], "the task that decides"] = "left",
     noise: Annotated[float, "probability that a training label becomes another digit"] = 0.0,
     noisy: Annotated[Noisy, "whose labels: the main task's, or those of both"] = "main",
-    shift: Annotated[
-        int, "most pixels that a digit is shifted by; 6 in the code of the paper's authors"
-    ] = 4,
+    shift: Annotated[int, "most pixels that a digit is shifted by"] = 4,
     data_seed: Annotated[int, "seed of the pairs, and of the wrong labels"] = 0,
     recipe: Recipe = RECIPE,
 ) -> Problem:
