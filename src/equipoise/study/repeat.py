@@ -30,8 +30,6 @@ def command(study: Study) -> str | None:
     }
     if any(str(value).startswith(HASH) for value in options.values()):
         return None
-    if study.splits is not None:
-        options.pop(study.splits.parameter)
     given = [part for name, value in options.items() for part in _option(name, value)]
     return shlex.join(["equipoise", "compare", study.problem, *given, *_asked(study)])
 

@@ -3,6 +3,7 @@ import pytest
 from rdkit import Chem
 from rdkit.Chem import rdFingerprintGenerator
 
+from equipoise.problems import cache
 from equipoise.problems.molecules import fingerprints as module
 from equipoise.problems.molecules.fingerprints import BITS, fingerprints
 
@@ -108,6 +109,6 @@ def test_a_cache_that_is_no_folder_does_no_harm(tmp_path, monkeypatch):
 
 def test_without_the_variable_the_cache_is_the_users(monkeypatch, tmp_path):
     monkeypatch.delenv("EQUIPOISE_CACHE")
-    monkeypatch.setattr(module.platformdirs, "user_cache_dir", lambda name: str(tmp_path / name))
+    monkeypatch.setattr(cache.platformdirs, "user_cache_dir", lambda name: str(tmp_path / name))
     fingerprints(SMILES)
     assert len(list((tmp_path / "equipoise").iterdir())) == 1

@@ -358,7 +358,8 @@ def test_binary_is_binary(write):
 @pytest.mark.parametrize("package", ["rdkit", "joblib", "platformdirs"])
 def test_a_missing_package(write, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.delitem(sys.modules, "equipoise.problems.molecules.fingerprints", raising=False)
+    for module in ("cache", "molecules.fingerprints"):
+        monkeypatch.delitem(sys.modules, f"equipoise.problems.{module}", raising=False)
     message = error(write(table()))
     assert package in message
     assert "pip install 'equipoise[molecules]'" in message

@@ -79,7 +79,7 @@ def nyuv2(
 
     Tested on val. A tenth of train is kept to choose the step on, and with `main` a share is held
     out. `network` is a residual encoder with a convolutional head a task; one of your own has a
-    `trunk`, the module that all tasks share, and makes of images (scenes, 3, height, width) a dict:
+    trunk, the module that all tasks share, and makes of images (scenes, 3, height, width) a dict:
     segmentation, logits (scenes, 13, height, width); depth, metres (scenes, 1, height, width);
     normals (scenes, 3, height, width).
 
