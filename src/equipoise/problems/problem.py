@@ -107,6 +107,9 @@ class Problem:
     """The row of each training sample in the user's file, from 1 and without the header."""
     pictures: Callable[[Tensor], NDArray[np.uint8]] | None = None
     """Training samples at indices, int64, as pictures ``(samples, height, width, 1 or 3)``."""
+    sheet: Callable[[nn.Module], NDArray[np.uint8]] | None = None
+    """What a network makes of a few test samples, as one picture ``(height, width, 3)``; called in
+    evaluation mode and without a graph."""
     predict: Callable[[Path | pd.DataFrame, Sequence[nn.Module]], pd.DataFrame] | None = None
     """``(new samples, networks)`` → predictions of the networks together, a row a sample; called
     in evaluation mode and without a graph."""

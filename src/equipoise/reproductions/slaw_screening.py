@@ -23,7 +23,10 @@ REPRODUCTION = Reproduction(
             "A step of SLAW costs at most a twentieth more than one with equal weights.",
             cheaper("slaw", "constant", factor=1.05),
         ),
-        Claim("A step of SLAW costs less than one of GradNorm.", cheaper("slaw", "gradnorm")),
+        Claim(
+            "A step of SLAW costs less than one of GradNorm.",
+            cheaper("slaw", "gradnorm", where={str(TASKS[0])}),
+        ),
         Claim(
             "Its average precision is within a twentieth of equal weights'.",
             no_worse("slaw", "constant", margin=0.05),
@@ -33,9 +36,12 @@ REPRODUCTION = Reproduction(
     quick=Size(
         variants=VARIANTS,
         seeds=3,
-        steps=120,
-        batch_size=2_000,
-        without=dict.fromkeys(VARIANTS, (PCGRAD,)),
+        steps=60,
+        batch_size=500,
+        without={
+            variant: (PCGRAD,) if number == TASKS[0] else (PCGRAD, GRADNORM)
+            for variant, number in zip(VARIANTS, TASKS, strict=True)
+        },
     ),
     full=Size(variants=VARIANTS, seeds=5),
     data="a CSV file with a column of SMILES and at least 128 columns of 0, 1 and blanks: the "
@@ -43,7 +49,9 @@ REPRODUCTION = Reproduction(
     notes=(
         "The file decides what this is evidence of: only PCBA is the paper's.",
         "The paper has 90% of the molecules to train on; here a tenth more is kept to choose on.",
-        "PCGrad looks at each pair of tasks: minutes a run, so --quick leaves it out.",
+        "PCGrad and GradNorm go back through the network once a task, for minutes: --quick leaves "
+        "the first out, and the second from 64 tasks on.",
+        "The 60 steps of --quick tell what a step costs, and little of quality.",
     ),
     find=priced,
 )

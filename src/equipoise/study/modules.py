@@ -81,6 +81,11 @@ def _place(error: BaseException) -> str:
     return ""
 
 
+def loaded(name: str) -> bool:
+    """Whether a text is a ``module:attribute`` whose module is imported."""
+    return bool(_PATH.fullmatch(name)) and name.partition(":")[0] in sys.modules
+
+
 def source_of(name: str) -> str | None:
     """What tells the text of the module of an imported ``module:attribute`` from a changed one."""
     file = sys.modules[name.partition(":")[0]].__file__

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from equipoise.errors import UserError
@@ -58,6 +59,7 @@ class Record:
         self.detection: list[float] = []
         self.seconds_per_step: list[float] = []
         self.network: dict[str, Tensor] | None = None
+        self.sheet: NDArray[np.uint8] | None = None
         self._seconds = 0.0
         self._clock = time.perf_counter()
 
@@ -90,11 +92,21 @@ class Record:
         self.validation.append(validation[self.problem.objective][self.deciding])
         self.evaluated_at.append(self.done)
         self.detection.append(self.samples.close_window() if self.samples else math.nan)
-        if self.problem.predict is not None and self._selected() == len(self.validation) - 1:
+        if self._selected() == len(self.validation) - 1:
+            self._keep(network)
+        self._seconds, self._clock = 0.0, time.perf_counter()
+
+    def _keep(self, network: nn.Module) -> None:
+        """What is asked for of the best network so far."""
+        if self.problem.predict is not None:
             self.network = {
                 name: value.to("cpu", copy=True) for name, value in network.state_dict().items()
             }
-        self._seconds, self._clock = 0.0, time.perf_counter()
+        if self.problem.sheet is not None and rank() == 0:
+            network.eval()
+            with torch.no_grad():
+                self.sheet = self.problem.sheet(network)
+            network.train()
 
     def _both_parts(self, network: nn.Module) -> tuple[_Figures, _Figures]:
         network.eval()
@@ -150,7 +162,7 @@ class Record:
             torch=torch.__version__,
         )
         samples = None if self.samples is None else self.samples.samples()
-        return run_files(facts, history, samples, self.network)
+        return run_files(facts, history, samples, self.network, self.sheet)
 
     def _metrics(self, task: str | None) -> dict[str, dict[str, float]]:
         """Those of the selected step; of one task only, if one alone was learned."""
@@ -208,6 +220,7 @@ _LISTS = (
     "detection",
     "seconds_per_step",
     "network",
+    "sheet",
 )
 
 

@@ -4,6 +4,7 @@ run.json       what it was, and its metrics
 history.npz    what it recorded on its way
 samples.npz    of a weighting of samples: what became of the training samples
 network.pt     of a problem that can predict new samples: the network of the selected step
+sheet.webp     of a problem that can show it: what that network makes of a few test samples
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
+from PIL import Image
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 
@@ -33,6 +35,7 @@ Files: TypeAlias = Mapping[str, bytes]
 """Contents by name."""
 
 FACTS, HISTORY, SAMPLES, NETWORK = "run.json", "history.npz", "samples.npz", "network.pt"
+SHEET = "sheet.webp"
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,10 @@ class Run:
             raise UserError(f"the network of {self.name} cannot be read: {error}") from error
         return state
 
+    def sheet(self) -> bytes | None:
+        """The picture of what its network makes of a few test samples, in WebP."""
+        return _content(self.files, SHEET) if self._has(SHEET) else None
+
     @property
     def name(self) -> str:
         """What messages call it."""
@@ -173,6 +180,7 @@ def run_files(
     history: History,
     samples: Samples | None,
     network: Mapping[str, torch.Tensor] | None,
+    sheet: npt.NDArray[np.uint8] | None = None,
 ) -> dict[str, bytes]:
     """What is kept of a run."""
     files = {FACTS: to_json(asdict(facts)).encode(), HISTORY: _archive(history)}
@@ -182,6 +190,10 @@ def run_files(
         content = io.BytesIO()
         torch.save(dict(network), content)
         files[NETWORK] = content.getvalue()
+    if sheet is not None:
+        content = io.BytesIO()
+        Image.fromarray(sheet).save(content, "WEBP", quality=85)
+        files[SHEET] = content.getvalue()
     return files
 
 

@@ -22,7 +22,7 @@ from equipoise.problems import BUILT_IN
 from equipoise.problems.problem import Problem, Recipe
 from equipoise.study.files import HASH, sha256
 from equipoise.study.literals import adapter
-from equipoise.study.modules import imported, source_of, users_own
+from equipoise.study.modules import imported, loaded, source_of, users_own
 
 ProblemLike: TypeAlias = "str | Problem | pd.DataFrame | Callable[..., Problem]"
 """A built-in problem's name or ``module:attribute``; a problem; a table; a function that makes one.
@@ -159,9 +159,12 @@ class Source:
             for name, value in options.items()
             if value is not None and name != "recipe"
         }
-        if self.name not in BUILT_IN:
-            source = source_of(self.name) if ":" in self.name else None
-            identity["source"] = source or f"{HASH}{_content(problem)}"
+        texts = [value for value in (self.name, *options.values()) if isinstance(value, str)]
+        sources = [source for text in texts if loaded(text) and (source := source_of(text))]
+        if sources:
+            identity["source"] = sources[0] if len(sources) == 1 else sources
+        elif self.name not in BUILT_IN:
+            identity["source"] = f"{HASH}{_content(problem)}"
         return identity
 
 

@@ -7,59 +7,17 @@ import numpy as np
 import pytest
 import torch
 from problems.scored import scored
+from problems.vision.made_up import HEIGHT, WIDTH, scene, wall, write
 
 import equipoise
 from equipoise.errors import UserError
 from equipoise.problems.vision.augmentation import Augmented, cropped, mirrored
 from equipoise.problems.vision.layout import Batch, Scenes, open_part
-from equipoise.problems.vision.network import WIDTHS, Network
+from equipoise.problems.vision.network import network_of
 from equipoise.problems.vision.nyuv2 import nyuv2
 from equipoise.problems.vision.orientation import normals_of_depth
 from equipoise.problems.vision.tasks import MedianAngle, angle, answers, losses, masks
-
-HEIGHT, WIDTH = 24, 32
-DTYPES = {"image": "float32", "label": "float32", "depth": "float32", "normal": "float32"}
-
-
-def scene(seed):
-    """A wall seen at a slant, with holes: image, classes, depths and the normals they have."""
-    rng = np.random.default_rng(seed)
-    depth = wall(rng.uniform(-0.4, 0.4), rng.uniform(-0.4, 0.4), rng.uniform(2, 4))
-    full = torch.tensor(depth)[None]
-    normal = np.zeros((HEIGHT, WIDTH, 3))
-    normal[:-1, :-1] = normals_of_depth(full)[0].permute(1, 2, 0)
-    depth[rng.random(depth.shape) < 0.1] = 0
-    normal[rng.random(depth.shape) < 0.1] = 0
-    return {
-        "image": rng.random((HEIGHT, WIDTH, 3)),
-        "label": rng.integers(-1, 13, (HEIGHT, WIDTH)),
-        "depth": depth[..., None],
-        "normal": normal,
-    }
-
-
-def wall(right, up, distance):
-    """Depths of the plane z = distance + right · x + up · y, x right and y up."""
-    focal = 519 / 640 * WIDTH
-    x = (np.arange(WIDTH) - (WIDTH - 1) / 2) / focal
-    y = -(np.arange(HEIGHT) - (HEIGHT - 1) / 2)[:, None] / focal
-    return distance / (1 - right * x - up * y)
-
-
-def write(folder, part, scenes, **dtypes):
-    for number, parts in enumerate(scenes):
-        for kind, values in parts.items():
-            place = folder / part / kind
-            place.mkdir(parents=True, exist_ok=True)
-            np.save(place / f"{number}.npy", values.astype({**DTYPES, **dtypes}[kind]))
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("nyuv2")
-    write(folder, "train", [scene(seed) for seed in range(20)])
-    write(folder, "val", [scene(100 + seed) for seed in range(6)])
-    return folder
+from equipoise.study.sources import Source
 
 
 @pytest.fixture
@@ -342,7 +300,7 @@ def test_protocols(folder):
 
 
 def test_the_small_network_has_the_size_it_says_and_mixes_no_scenes():
-    network = Network(WIDTHS["small"])
+    network = network_of("small")()
     size = sum(each.numel() for each in network.parameters())
     assert 300_000 < size < 500_000
     images = torch.rand(3, 3, HEIGHT, WIDTH)
@@ -373,8 +331,8 @@ def test_methods_learn_from_it(folder, tmp_path, method):
 def test_a_network_of_ones_own(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "vision_own.py").write_text(
-        "from equipoise.problems.vision.network import Network\n"
-        "def tiny():\n    return Network((8, 16))\n"
+        "from equipoise.problems.vision.network import Network, Residuals\n"
+        "def tiny():\n    return Network(Residuals((8, 16)), 16)\n"
         "def wrong():\n    return 3\n"
     )
     problem = problem_of(folder, network="vision_own:tiny")
@@ -385,6 +343,26 @@ def test_a_network_of_ones_own(folder, tmp_path, monkeypatch):
         problem_of(folder, network="vision_own:missing")
     with pytest.raises(UserError, match="`network` must be small, large"):
         problem_of(folder, network="huge")
+
+
+def test_a_changed_network_is_another_study(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (
+        "from equipoise.problems.vision.network import Network, Residuals\n"
+        "def tiny():\n    return Network(Residuals((8, 16)), 16)\n"
+    )
+    (tmp_path / "vision_changed.py").write_text(text)
+    options = {"data": folder, "height": HEIGHT, "network": "vision_changed:tiny"}
+    source = Source.find("nyuv2")
+
+    def identity():
+        known = source.options(options)
+        return source.identity(known, source.make(known))
+
+    before = identity()
+    assert identity() == before
+    (tmp_path / "vision_changed.py").write_text(f"{text}# changed\n")
+    assert identity() != before
 
 
 def remove(path):

@@ -1,15 +1,17 @@
 """Rooms: rays against closed forms, normals against depths, and a cache that heals."""
 
+import io
 import json
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import equipoise
 from equipoise.problems.vision.layout import CLASSES, Scenes, open_part
 from equipoise.problems.vision.made_rooms import rooms
-from equipoise.problems.vision.network import WIDTHS, Network
+from equipoise.problems.vision.network import network_of
 from equipoise.problems.vision.rooms import dataset
 from equipoise.problems.vision.rooms.camera import Camera
 from equipoise.problems.vision.rooms.dataset import rooms_folder
@@ -18,9 +20,9 @@ from equipoise.problems.vision.rooms.materials import drawn
 from equipoise.problems.vision.rooms.render import _worth_seeing, render
 from equipoise.problems.vision.rooms.room import FLOOR, WALL, Room
 from equipoise.problems.vision.rooms.sensor import exact_normals
-from equipoise.problems.vision.rooms.sheet import contact_sheet
 from equipoise.problems.vision.rooms.solids import Box, Cylinder, Ellipsoid
 from equipoise.problems.vision.rooms.view import seen
+from equipoise.problems.vision.sheet import contact_sheet, sheet_of_predictions
 
 SMALL = {"train": 6, "val": 2, "test": 2}
 
@@ -110,7 +112,7 @@ def test_an_empty_room_is_its_walls():
 
 
 def test_normals_agree_with_depth():
-    """Those of the triangle of three neighbouring points, where these are of one surface."""
+    """Those of the triangle of three neighbouring points, where these are of one side."""
     angles = []
     for seed in range(6):
         room, camera = _worth_seeing(seed)
@@ -119,9 +121,15 @@ def test_normals_agree_with_depth():
         below = view.points[1:, :-1] - view.points[:-1, :-1]
         normal = np.cross(below, right)
         normal /= np.linalg.norm(normal, axis=-1, keepdims=True) + 1e-12
-        same = (view.thing[:-1, :-1] == view.thing[:-1, 1:]) & (
-            view.thing[:-1, :-1] == view.thing[1:, :-1]
+        here, beside, under = (
+            (slice(-1), slice(-1)),
+            (slice(-1), slice(1, None)),
+            (slice(1, None), slice(-1)),
         )
+        same = np.ones((71, 95), bool)
+        for other in (beside, under):
+            same &= view.thing[here] == view.thing[other]
+            same &= (view.normals[here] * view.normals[other]).sum(-1) > 0.9999
         cosine = (normal * view.normals[:-1, :-1]).sum(-1)[same]
         angles.append(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
     assert np.median(np.concatenate(angles)) < 0.1
@@ -217,11 +225,26 @@ def test_methods_learn_from_them(cache, monkeypatch, tmp_path, main):
         progress=False,
     )
     assert not result.failures
+    (run,) = result.runs
+    assert Image.open(io.BytesIO(run.sheet())).format == "WEBP"
+    assert 'alt="predictions of sl' in result.page.read_text(encoding="utf-8")
 
 
 def test_a_contact_sheet_has_a_line_a_scene(cache):
     part = open_part(rooms_folder(24, 32, SMALL) / "val")
     scenes = Scenes(part, range(2), (24, 32))
     assert contact_sheet(scenes, [0, 1]).size == (4 * 32, 2 * 24)
-    network = Network(WIDTHS["small"])
-    assert contact_sheet(scenes, [1], network).size == (7 * 32, 24)
+
+
+def test_a_sheet_shows_what_a_network_says_beside_what_is_true(cache):
+    part = open_part(rooms_folder(24, 32, SMALL) / "val")
+    scenes = Scenes(part, range(2), (24, 32))
+    with torch.no_grad():
+        sheet = sheet_of_predictions(scenes, network_of("small")().eval())
+    above = round(32 / 6)
+    assert sheet.shape == (above + 2 * 24, 7 * 32, 3)
+    told = np.asarray(contact_sheet(scenes, [0, 1]))
+    for place, column in enumerate((0, 1, 3, 5)):
+        shown = sheet[above:, 32 * column : 32 * (column + 1)]
+        assert (shown == told[:, 32 * place : 32 * (place + 1)]).all()
+    assert (sheet[above:, 32 * 2 : 32 * 3] != sheet[above:, 32 * 1 : 32 * 2]).any()

@@ -22,7 +22,7 @@ RECIPE = Recipe(
 
 def rooms(
     protocol: Annotated[Protocol, "losses of the SLAW paper, or those of MTAN"] = "slaw",
-    network: Annotated[str, "small, large, or your own as module:attribute"] = "small",
+    network: Annotated[str, "small, large, resnet50, or your own as module:attribute"] = "small",
     main: Annotated[
         Literal["segmentation", "depth", "normals"] | None,
         "the task that decides; the others are there to serve it",

@@ -1,4 +1,4 @@
-"""A residual encoder with a convolutional head for each task."""
+"""An encoder with a convolutional head for each task, and how networks are named."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import pkgutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, relu, softplus
@@ -15,13 +16,42 @@ from equipoise.problems.vision.tasks import CHANNELS, DEPTH, Outputs
 
 WIDTHS = {"small": (32, 64, 96), "large": (64, 128, 256, 512)}
 """Channels of the stages of the encoder, each of half the resolution of the one before."""
+RESNET = "resnet50"
 GROUPS = 8
+WIDEST = 256
+"""Channels inside of a head, at most."""
 NEAREST = 0.01
 """Metres, below which no depth is predicted."""
 
 
 class Network(nn.Module):
     """Images ``(scenes, 3, height, width)`` → logits, depths and normals of the same size.
+
+    Args:
+        trunk: from images to features ``(scenes, channels, rows, columns)``.
+        features: channels of these.
+    """
+
+    def __init__(self, trunk: nn.Module, features: int) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.heads = nn.ModuleDict(
+            {task: head(features, channels) for task, channels in CHANNELS.items()}
+        )
+
+    def forward(self, images: Tensor) -> Outputs:
+        """See the class."""
+        features = self.trunk(images)
+        size = images.shape[-2:]
+        outputs = {
+            task: interpolate(each(features), size, mode="bilinear", align_corners=False)
+            for task, each in self.heads.items()
+        }
+        return {**outputs, DEPTH: softplus(outputs[DEPTH]) + NEAREST}
+
+
+class Residuals(nn.Sequential):
+    """Residual stages after a convolution.
 
     Groups of channels are normalised within a scene, so that no scene depends on others.
 
@@ -30,24 +60,16 @@ class Network(nn.Module):
     """
 
     def __init__(self, widths: Sequence[int]) -> None:
-        super().__init__()
-        stages: list[nn.Module] = [nn.Conv2d(3, widths[0], 5, stride=2, padding=2)]
+        super().__init__(nn.Conv2d(3, widths[0], 5, stride=2, padding=2))
         for before, after in zip((widths[0], *widths[:-1]), widths, strict=True):
-            stages.append(Residual(before, after, stride=1 if before == after else 2))
-        self.trunk = nn.Sequential(*stages)
-        self.heads = nn.ModuleDict(
-            {task: head(widths[-1], channels) for task, channels in CHANNELS.items()}
-        )
+            self.append(Residual(before, after, stride=1 if before == after else 2))
 
-    def forward(self, images: Tensor) -> Outputs:
-        """See the class."""
-        features = self.trunk(images - 0.5)
-        size = images.shape[-2:]
-        outputs = {
-            task: interpolate(each(features), size, mode="bilinear", align_corners=False)
-            for task, each in self.heads.items()
-        }
-        return {**outputs, DEPTH: softplus(outputs[DEPTH]) + NEAREST}
+    def forward(self, images: Tensor) -> Tensor:
+        """Features of images in [0, 1]."""
+        features = images - 0.5
+        for stage in self:
+            features = stage(features)
+        return features
 
 
 class Residual(nn.Module):
@@ -71,24 +93,36 @@ class Residual(nn.Module):
 
 def head(features: int, channels: int) -> nn.Sequential:
     """Two convolutions from features to the channels of a task."""
-    inner = features // 2
+    inner = min(features // 2, WIDEST)
     return nn.Sequential(
         nn.Conv2d(features, inner, 3, padding=1), nn.ReLU(), nn.Conv2d(inner, channels, 1)
     )
 
 
-def network_of(name: str) -> Callable[[], nn.Module]:
-    """What makes the network of a size, or of ``module:attribute``.
+def network_of(name: str, weights: Path | None = None) -> Callable[[], nn.Module]:
+    """What makes the network of a size, a ResNet-50's, or that of ``module:attribute``.
+
+    Args:
+        name: which.
+        weights: a file that the encoder of resnet50 begins with.
 
     Raises:
-        UserError: if it is neither.
+        UserError: if it is none of them, packages are missing, or the weights are of another.
     """
+    if weights is not None and name != RESNET:
+        raise UserError(f"`weights` are of `network` {RESNET}, found `network` {name}")
+    if name == RESNET:
+        from equipoise.problems.vision.resnet import FEATURES, resnet50
+
+        encoder = resnet50(weights)
+        return lambda: Network(encoder(), FEATURES)
     if name in WIDTHS:
-        return lambda: Network(WIDTHS[name])
+        widths = WIDTHS[name]
+        return lambda: Network(Residuals(widths), widths[-1])
     if ":" not in name:
         raise UserError(
-            f"`network` must be {', '.join(WIDTHS)}, or your own as module:attribute, found "
-            f"{name!r}"
+            f"`network` must be {', '.join(WIDTHS)}, {RESNET}, or your own as module:attribute, "
+            f"found {name!r}"
         )
     made = _found(name)
     if not callable(made):

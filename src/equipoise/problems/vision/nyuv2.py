@@ -19,6 +19,7 @@ from equipoise.problems.vision.augmentation import Augmented
 from equipoise.problems.vision.layout import Batch, Part, Scenes, open_part
 from equipoise.problems.vision.network import network_of, trunk_of
 from equipoise.problems.vision.orientation import points_down
+from equipoise.problems.vision.sheet import sheet_of_predictions
 from equipoise.problems.vision.tasks import SCORES, TASKS, Protocol, answers, losses
 
 RECIPES = {
@@ -48,7 +49,10 @@ def nyuv2(
     protocol: Annotated[
         Protocol, "losses, size and training of the SLAW paper, or those of MTAN"
     ] = "slaw",
-    network: Annotated[str, "small, large, or your own as module:attribute, see below"] = "small",
+    network: Annotated[
+        str, "small, large, resnet50, or your own as module:attribute, see below"
+    ] = "small",
+    weights: Annotated[Path | None, "file of weights that resnet50 begins with"] = None,
     main: Annotated[
         Literal["segmentation", "depth", "normals"] | None,
         "the task that decides; the others are there to serve it",
@@ -78,10 +82,12 @@ def nyuv2(
     SLAW count missing depths as 1e-5 m.
 
     Tested on val. A tenth of train is kept to choose the step on, and with `main` a share is held
-    out. `network` is a residual encoder with a convolutional head a task; one of your own has a
-    trunk, the module that all tasks share, and makes of images (scenes, 3, height, width) a dict:
-    segmentation, logits (scenes, 13, height, width); depth, metres (scenes, 1, height, width);
-    normals (scenes, 3, height, width).
+    out. `network` is a residual encoder with a convolutional head a task: small has 0.3 million
+    parameters, large 8.4 million; resnet50, with 38 million, is the dilated one of both papers, of
+    the package transformers, and may begin with `weights`. One of your own has a trunk, the module
+    that all tasks share, and makes of images (scenes, 3, height, width) a dict: segmentation,
+    logits (scenes, 13, height, width); depth, metres (scenes, 1, height, width); normals (scenes,
+    3, height, width).
 
     Raises:
         UserError: if the folder is not of that form, or a parameter cannot be.
@@ -102,6 +108,7 @@ def nyuv2(
         test=made(test, range(test.scenes)),
         protocol=protocol,
         network=network,
+        weights=weights,
         main=main,
         augment=augment,
         recipe=recipe if recipe is not RECIPE else RECIPES[protocol],
@@ -116,6 +123,7 @@ def scenes_problem(
     test: Scenes,
     protocol: Protocol,
     network: str,
+    weights: Path | None = None,
     main: str | None,
     augment: bool,
     recipe: Recipe,
@@ -133,7 +141,7 @@ def scenes_problem(
         train=part,
         validation=validation,
         test=test,
-        network=network_of(network),
+        network=network_of(network, weights),
         shared=trunk_of,
         outputs=_outputs,
         losses=partial(losses, protocol),
@@ -142,6 +150,7 @@ def scenes_problem(
         recipe=recipe,
         main=main,
         held_out=held_out,
+        sheet=lambda network: sheet_of_predictions(test, network),
         pictures=lambda indices: _pictures(train[indices]),
         notes=notes,
     )

@@ -11,6 +11,8 @@ FOCAL = 519 / 640
 """Of NYUv2's camera, in widths of the image."""
 LOOKED_AT = 5
 """Scenes."""
+CLEAR = -0.2
+"""Correlation below which it is more than chance."""
 
 
 def normals_of_depth(depth: Tensor) -> Tensor:
@@ -31,8 +33,10 @@ def normals_of_depth(depth: Tensor) -> Tensor:
 
 
 def points_down(scenes: Scenes) -> bool:
-    """Whether y of the normals is rather the opposite of what depths say."""
+    """Whether y of the normals is clearly the opposite of what depths say."""
     rows = torch.linspace(0, len(scenes) - 1, min(LOOKED_AT, len(scenes))).long()
     batch: Batch = scenes[rows]
-    told = batch.normal[:, 1, :-1, :-1]
-    return bool((told * normals_of_depth(batch.depth)[:, 1]).sum() < 0)
+    seen = normals_of_depth(batch.depth)
+    told = batch.normal[:, 1, :-1, :-1] * seen.any(1)
+    size = (told.square().sum() * seen[:, 1].square().sum()).sqrt()
+    return bool((told * seen[:, 1]).sum() < CLEAR * size)

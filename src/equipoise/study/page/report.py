@@ -85,6 +85,7 @@ def write_report(
         task_colours=charts.task_colours(study.tasks) if len(study.tasks) <= charts.LINES else {},
         weights=charts.weights(study.tasks, by_method, styles),
         many=len(by_method) > PANELS,
+        sheets=_sheets(by_method),
         samples=_samples(study, summary, by_method, corrupted, styles),
         cost=charts.to_html(charts.cost_and_quality(summary, styles), "cost"),
         plotly=Markup(get_plotlyjs()),
@@ -127,6 +128,16 @@ def _shown(value: object) -> str:
         return ", ".join(map(_shown, value))
     text = str(value)
     return text[: len(_HASH) + 12] if text.startswith(_HASH) else text
+
+
+def _sheets(by_method: Mapping[str, Sequence[Run]]) -> dict[str, str]:
+    """What the network of each method's first seed makes of a few test samples, as data URIs."""
+    found = {method: min(runs, key=_seed).sheet() for method, runs in by_method.items()}
+    return {
+        method: f"data:image/webp;base64,{base64.b64encode(sheet).decode()}"
+        for method, sheet in found.items()
+        if sheet is not None
+    }
 
 
 class Picture(NamedTuple):

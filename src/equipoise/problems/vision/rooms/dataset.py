@@ -18,7 +18,7 @@ from rich.progress import track
 from equipoise.problems.cache import cache_folder
 from equipoise.problems.vision.rooms.render import render
 
-VERSION = 1
+VERSION = 2
 """Of what is drawn: another one is drawn anew."""
 SCENES = {"train": 400, "val": 150, "test": 150}
 DTYPES = {"image": np.float16, "label": np.int8, "depth": np.float32, "normal": np.float16}

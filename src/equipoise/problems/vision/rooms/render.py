@@ -9,15 +9,21 @@ from numpy.typing import NDArray
 
 from equipoise.problems.vision.rooms.camera import Camera
 from equipoise.problems.vision.rooms.light import lit
-from equipoise.problems.vision.rooms.room import Room
+from equipoise.problems.vision.rooms.room import WALL, Room
 from equipoise.problems.vision.rooms.scenes import furnished, looked_at
 from equipoise.problems.vision.rooms.sensor import labelled, measured, photograph
 from equipoise.problems.vision.rooms.solids import Floats
-from equipoise.problems.vision.rooms.view import View, seen
+from equipoise.problems.vision.rooms.view import View, labels, nearest, seen
 
 DETAIL = 2
 """Rays along each side of a pixel of the image."""
 ATTEMPTS = 20
+LOOKS = 6
+"""Cameras that are tried in a room."""
+GLANCE = (9, 12)
+"""Rays to judge a camera by, down and across."""
+LEAST = 5
+"""Classes that a camera must see."""
 
 
 class Scene(NamedTuple):
@@ -52,13 +58,21 @@ def every(view: View, detail: int) -> View:
 
 
 def _worth_seeing(seed: int) -> tuple[Room, Camera]:
-    """A room and a view of it with some classes, and nothing right before the camera."""
+    """A room, and the camera that sees its classes in the most even shares."""
     for attempt in range(ATTEMPTS):
         room = furnished(np.random.default_rng([seed, attempt]))
-        camera = looked_at(room)
-        glance = seen(room, camera, 9, 12)
-        counts = np.bincount(glance.label.ravel())
-        good = (counts > 0).sum() >= 5 and counts.max() < 0.5 * counts.sum()
-        if good and np.median(glance.depth) > 1.3 and glance.depth.min() > 0.35:
+        cameras = [looked_at(room) for _ in range(LOOKS)]
+        worth = [_worth(room, camera) for camera in cameras]
+        if max(worth) > 0:
             break
-    return room, camera
+    return room, cameras[int(np.argmax(worth))]
+
+
+def _worth(room: Room, camera: Camera) -> float:
+    """How many classes it sees, by their entropy, and less for walls; 0 right before something."""
+    depth, which = nearest(room, camera, camera.rays(*GLANCE))
+    shares = np.bincount(labels(room)[which].ravel(), minlength=WALL + 1) / which.size
+    seen = shares[shares > 0]
+    if len(seen) < LEAST or np.median(depth) < 1.3 or depth.min() < 0.35:
+        return 0.0
+    return float(np.exp(-(seen * np.log(seen)).sum()) * (1 - shares[WALL]) ** 2)

@@ -28,7 +28,7 @@ def furnished(rng: np.random.Generator) -> Room:
         getattr(furniture, str(name))(room)
     for name, least, most in (
         ("window", 0, 3),
-        ("hung_television", 0, 2),
+        ("hung_television", 0, 3),
         ("door", 0, 2),
         ("picture", 3, 10),
         ("rug", 0, 2),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,6 +15,8 @@ from equipoise.problems.vision.rooms.materials import Material
 Floats: TypeAlias = NDArray[np.floating[Any]]
 EPSILON = 1e-3
 """Of a ray's length, in which it does not meet what it starts from."""
+SIGNS = np.array(list(product((-1, 1), repeat=3)), np.float32)
+"""Of the corners of a box."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Solid:
     thing: int
     """A number that all solids of a piece of furniture share."""
 
-    @property
+    @cached_property
     def axes(self) -> Floats:
         """Its axes, rows ``(3, 3)``."""
         c, s = np.cos(self.yaw), np.sin(self.yaw)
@@ -42,10 +46,10 @@ class Solid:
         """Of the sphere around it, metres."""
         return float(np.linalg.norm(self.half))
 
+    @cached_property
     def corners(self) -> Floats:
         """Of the box around it, ``(8, 3)``, metres."""
-        signs = np.array(np.meshgrid(*[(-1, 1)] * 3)).reshape(3, 8).T
-        corners: Floats = self.centre + (signs * self.half) @ self.axes
+        corners: Floats = self.centre + (SIGNS * self.half) @ self.axes
         return corners
 
     def own(self, origin: Floats, directions: Floats) -> tuple[Floats, Floats]:

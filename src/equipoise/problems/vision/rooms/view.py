@@ -13,6 +13,8 @@ from equipoise.problems.vision.rooms.solids import Floats
 
 SIDES = {(1, 0): 0, (0, 1): 1, (1, 1): 2, (0, 0): 3, (2, 0): 4, (2, 1): 5}
 """Axis, and whether at its far end → the surface of a room there."""
+LEVEL = {4: FLOOR, 5: CEILING}
+"""The classes of surfaces that are no wall."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class View:
 def seen(room: Room, camera: Camera, height: int, width: int) -> View:
     """What a camera sees."""
     rays = camera.rays(height, width)
-    depth, which = _nearest(room, camera, rays)
+    depth, which = nearest(room, camera, rays)
     points = camera.eye + depth[..., None] * rays
     view = View(
         depth=depth,
@@ -45,7 +47,7 @@ def seen(room: Room, camera: Camera, height: int, width: int) -> View:
         normals=np.zeros_like(rays),
         colour=np.zeros_like(rays),
         glow=np.zeros_like(depth),
-        label=np.zeros(depth.shape, np.int64),
+        label=labels(room)[which],
         thing=np.zeros(depth.shape, np.int64),
         gloss=np.zeros(depth.shape, bool),
     )
@@ -58,7 +60,13 @@ def seen(room: Room, camera: Camera, height: int, width: int) -> View:
     return view
 
 
-def _nearest(room: Room, camera: Camera, rays: Floats) -> tuple[Floats, NDArray[np.int64]]:
+def labels(room: Room) -> NDArray[np.int64]:
+    """The class of each solid, and from the end, at −1 − surface, of each surface."""
+    surfaces = [LEVEL.get(side, WALL) for side in reversed(range(len(SIDES)))]
+    return np.array([solid.label for solid in room.solids] + surfaces)
+
+
+def nearest(room: Room, camera: Camera, rays: Floats) -> tuple[Floats, NDArray[np.int64]]:
     """The distance of what each ray meets first, and which solid, or −1 − surface, that is."""
     height, width, _ = rays.shape
     towards = np.where(rays > 0, room.size - camera.eye, -camera.eye)
@@ -69,7 +77,7 @@ def _nearest(room: Room, camera: Camera, rays: Floats) -> tuple[Floats, NDArray[
     surfaces = np.array([[SIDES[axis, end] for end in (0, 1)] for axis in range(3)])
     which = -1 - surfaces[axis, far.astype(int)]
     for index, solid in enumerate(room.solids):
-        window = camera.window(solid.corners(), height, width)
+        window = camera.window(solid.corners, height, width)
         if window is None:
             continue
         found = solid.distance(camera.eye, rays[window])
@@ -87,7 +95,6 @@ def _paint_surface(room: Room, view: View, here: tuple[NDArray[np.int64], ...], 
     points = view.points[here]
     u, v = (points[:, each] for each in range(3) if each != axis)
     view.colour[here] = room.surfaces[side].at(u, v)
-    view.label[here] = {4: FLOOR, 5: CEILING}.get(side, WALL)
     view.thing[here] = -1 - side
 
 
@@ -102,6 +109,5 @@ def _paint_solid(room: Room, view: View, here: tuple[NDArray[np.int64], ...], in
     view.normals[here] = normals @ solid.axes
     view.colour[here] = solid.material.at(u, v)
     view.glow[here] = solid.material.glow
-    view.label[here] = solid.label
     view.thing[here] = solid.thing
     view.gloss[here] = solid.material.gloss
