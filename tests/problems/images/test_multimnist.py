@@ -156,13 +156,48 @@ def test_digits_are_shifted_by_up_to_four_pixels_evenly(clean):
             assert (counts / 3_000).tolist() == pytest.approx([1] * 5, abs=0.1)
 
 
-def test_a_larger_shift_makes_a_larger_canvas(folder):
-    images, _ = every(multimnist(folder, shift=6).train)
-    assert images.shape[1:] == (1, 40, 40)
-    covered = (images[:, 0] > 0).any(2).to(torch.uint8).argmax(1)
-    assert covered.max() == 6
-    with pytest.raises(UserError, match="`shift`"):
-        multimnist(folder, shift=-1)
+@pytest.mark.parametrize("offset", [0, 6, 8])
+def test_with_an_offset_all_digits_are_in_the_same_place(clean, folder, offset):
+    problem = multimnist(folder, offset=offset)
+    for part, source in zip(parts(problem), ["train"] * 3 + ["t10k"], strict=True):
+        images, labels = every(part)
+        for index in range(0, len(part), 1_000):
+            canvas = images[index, 0].numpy()
+            found = [
+                (LABELS[source][a], LABELS[source][b]) for a, b in _pair(canvas, source, offset)
+            ]
+            assert tuple(labels[index].tolist()) in found
+    assert not images[:, :, offset + 28 :].any()
+    assert not images[:, :, :, offset + 28 :].any()
+
+
+def _pair(canvas, source, offset):
+    """The pairs of images that are seen, the left one at the corner."""
+    left, right = canvas[:28, :28], canvas[offset : offset + 28, offset : offset + 28]
+    lefts, rights = (
+        [k for k, image in enumerate(IMAGES[source]) if (image <= box).all()]
+        for box in (left, right)
+    )
+    for one in lefts:
+        for other in rights:
+            made = np.zeros((2, 36, 36), np.uint8)
+            made[0, :28, :28] = IMAGES[source][one]
+            made[1, offset : offset + 28, offset : offset + 28] = IMAGES[source][other]
+            if np.array_equal(made.max(0), canvas):
+                yield one, other
+
+
+@pytest.mark.parametrize("offset", [-1, 9, 1.5])
+def test_an_offset_beyond_the_canvas_is_refused(folder, offset):
+    with pytest.raises(UserError, match="`offset` must be a whole number from 0 to 8"):
+        multimnist(folder, offset=offset)
+
+
+def test_fewer_pairs_are_fewer_in_every_part(folder):
+    sizes = [len(part) for part in parts(multimnist(folder, pairs=300))]
+    assert sizes == [300, 100, 100, 100]
+    with pytest.raises(UserError, match="`pairs` must be a whole number from 100"):
+        multimnist(folder, pairs=10)
 
 
 def test_parts_have_images_of_their_own(clean):

@@ -26,7 +26,11 @@ from equipoise.problems.problem import Problem, Recipe
 
 SIDE = 28
 """Of an image."""
-PAIRS, OTHER_PAIRS = 15_000, 5_000
+SHIFT = 4
+"""Pixels, at most, by which a digit is moved from the middle, across and down."""
+CANVAS = SIDE + 2 * SHIFT
+PAIRS = 15_000
+"""To train on; a third as many are held out, to choose on, and to test."""
 RECIPE = Recipe(
     epochs=10,
     batch_size=64,
@@ -43,46 +47,58 @@ def multimnist(
     main: Annotated[Literal["left", "right"], "the task that decides"] = "left",
     noise: Annotated[float, "probability that a training label becomes another digit"] = 0.0,
     noisy: Annotated[Noisy, "whose labels: the main task's, or those of both"] = "main",
-    shift: Annotated[int, "most pixels that a digit is shifted by"] = 4,
+    pairs: Annotated[int, "to train on; each other part has a third as many"] = PAIRS,
+    offset: Annotated[
+        int | None,
+        "pixels from the left digit to the right one, across and down, 6 in the authors' code; by "
+        "default each is shifted by random ones",
+    ] = None,
     data_seed: Annotated[int, "seed of the pairs, and of the wrong labels"] = 0,
     recipe: Recipe = RECIPE,
 ) -> Problem:
     """MultiMNIST, as in the SLGrad paper: two overlapping digits, one left and one right.
 
-    Digits of 28 × 28 are laid over each other, the brighter pixel seen, on 36 × 36 with a `shift`
-    of 4; the left one is shifted from the middle by up to that many pixels upwards and to the left,
-    the right one downwards and to the right, each by numbers of its own. A LeNet is shared, and one
-    linear layer makes the logits of both. See https://arxiv.org/abs/2306.04519.
+    Digits of 28 × 28 are laid over each other on 36 × 36, the brighter pixel seen; the left one is
+    shifted from the middle by up to 4 pixels upwards and to the left, the right one downwards and
+    to the right, each by numbers of its own. With `offset` all left digits are in the upper left
+    corner, and all right ones so many pixels further down and to the right. A LeNet is shared, and
+    one linear layer makes the logits of both. See https://arxiv.org/abs/2306.04519.
 
-    15,000 pairs to train on, 5,000 held out and 5,000 to choose on, of MNIST's training images,
-    each part of images of its own; 5,000 pairs of test images to test. With `noise` labels of the
-    training part become one of the nine other digits, each with this probability.
+    15,000 `pairs` to train on, a third as many held out and to choose on, of MNIST's training
+    images, each part of images of its own; and as many of test images to test. With `noise` labels
+    of the training part become one of the nine other digits, each with this probability. The
+    authors' code has no wrong labels; it cuts its 36 × 36 pixels, as they lie in memory, into rows
+    of 28, which is not repeated here.
 
     Raises:
-        UserError: if the files are not MNIST's, ``noise`` no probability, or ``data_seed`` no seed.
+        UserError: if the files are not MNIST's, ``noise`` is no probability, ``offset`` beyond the
+            canvas, ``pairs`` too few, or ``data_seed`` no seed.
     """
     check_seed("data_seed", data_seed)
-    check_whole("shift", shift, 0, SIDE)
+    check_whole("pairs", pairs, LEAST, 10 * PAIRS)
+    if offset is not None:
+        check_whole("offset", offset, 0, CANVAS - SIDE)
+    others = pairs // 3
     generator = torch.Generator().manual_seed(data_seed)
     images, labels = _read(data, "train")
     order = torch.randperm(len(images), generator=generator)
     # As many images to a part, in proportion, as it has pairs.
     first, second = 3 * len(order) // 5, 4 * len(order) // 5
     parts = [
-        _pairs(images[rows], labels[rows], size, shift, generator)
+        _pairs(images[rows], labels[rows], size, offset, generator)
         for rows, size in zip(
             torch.tensor_split(order, [first, second]),
-            (PAIRS, OTHER_PAIRS, OTHER_PAIRS),
+            (pairs, others, others),
             strict=True,
         )
     ]
     (pictures, digits), held_out, validation = parts
-    test = _pairs(*_read(data, "t10k"), OTHER_PAIRS, shift, generator)
-    corrupted = draw_corrupted(PAIRS, TASKS, main, noise, noisy, generator)
-    others = (digits + torch.randint(1, CLASSES, digits.shape, generator=generator)) % CLASSES
+    test = _pairs(*_read(data, "t10k"), others, offset, generator)
+    corrupted = draw_corrupted(pairs, TASKS, main, noise, noisy, generator)
+    wrong = (digits + torch.randint(1, CLASSES, digits.shape, generator=generator)) % CLASSES
     return Problem(
         tasks=TASKS,
-        train=TensorDataset(pictures, torch.where(corrupted, others, digits)),
+        train=TensorDataset(pictures, torch.where(corrupted, wrong, digits)),
         validation=TensorDataset(*validation),
         test=TensorDataset(*test),
         network=lambda: LeNet(pictures, (len(TASKS), CLASSES)),
@@ -100,16 +116,18 @@ def multimnist(
 
 
 def _pairs(
-    images: Tensor, labels: Tensor, size: int, shift: int, generator: torch.Generator
+    images: Tensor, labels: Tensor, size: int, offset: int | None, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Canvases ``(size, 1, side, side)``, uint8, and their digits ``(size, 2)``, int64."""
+    """Canvases ``(size, 1, 36, 36)``, uint8, and their digits ``(size, 2)``, int64."""
     chosen = torch.randint(len(images), (size, 2), generator=generator)
-    rows, columns = torch.randint(shift + 1, (2, size, 2), generator=generator)
-    # The left image is up to one shift from the canvas's top and left, the right one up to two.
-    right = torch.tensor([0, shift])
-    side = SIDE + 2 * shift
-    canvases = overlaid(images[chosen], rows + right, columns + right, (side, side))
-    return canvases, labels[chosen]
+    if offset is None:
+        rows, columns = torch.randint(SHIFT + 1, (2, size, 2), generator=generator)
+        # The left image is 0 to 4 pixels from the canvas's top and left, the right one 4 to 8.
+        right = torch.tensor([0, SHIFT])
+        rows, columns = rows + right, columns + right
+    else:
+        rows = columns = torch.tensor([0, offset]).expand(size, 2)
+    return overlaid(images[chosen], rows, columns, (CANVAS, CANVAS)), labels[chosen]
 
 
 def _read(folder: Path, part: str) -> tuple[Tensor, Tensor]:
