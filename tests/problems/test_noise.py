@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from equipoise.errors import UserError
-from equipoise.problems.noise import draw_corrupted, noise_notes
+from equipoise.problems.noise import draw_corrupted, noise_notes, told_by_class
 
 TASKS = ["a", "b", "c"]
 
@@ -54,6 +54,15 @@ def test_notes_count():
     assert noise_notes(corrupted, TASKS) == [
         "Training labels made wrong, of 1,500 each: a 1, c 1,200."
     ]
+
+
+def test_what_the_class_alone_tells():
+    """Of a rare class that is half wrong, and a common one that is right: by counting pairs."""
+    labels = torch.tensor([[0, 0, 0, 0, 1, 1]]).T
+    corrupted = torch.tensor([[False, False, False, False, True, False]]).T
+    # The wrong one is the rarer in 4 of 5 pairs with a clean one, and as common in 1.
+    assert told_by_class(labels, corrupted) == pytest.approx((4 + 0.5) / 5)
+    assert "ROC curve of 0.900" in noise_notes(corrupted, ["a"], labels)[1]
 
 
 def test_an_exact_share_grows_with_the_noise():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from equipoise.errors import UserError
+from equipoise.problems.curves import roc_auc
 
 Noisy: TypeAlias = Literal["main", "all"]
 """Whose labels are made wrong: the main task's, or every task's."""
@@ -43,10 +45,36 @@ def draw_corrupted(
     return (numbers < noise) & affected
 
 
-def noise_notes(corrupted: Tensor, tasks: Sequence[str]) -> list[str]:
-    """A sentence that counts the wrong labels ``(samples, tasks)``; none where there are none."""
+def noise_notes(corrupted: Tensor, tasks: Sequence[str], labels: Tensor | None = None) -> list[str]:
+    """Sentences about the wrong labels ``(samples, tasks)``; none where there are none.
+
+    With the classes that are trained on, ``(samples, tasks)``, also what these alone tell of them.
+    """
     counts = zip(tasks, corrupted.sum(0).tolist(), strict=True)
     wrong = [f"{task} {count:,}" for task, count in counts if count]
     if not wrong:
         return []
-    return [f"Training labels made wrong, of {len(corrupted):,} each: {', '.join(wrong)}."]
+    notes = [f"Training labels made wrong, of {len(corrupted):,} each: {', '.join(wrong)}."]
+    if labels is not None:
+        notes.append(
+            "How common its class is tells a clean label from a wrong one with an area under the "
+            f"ROC curve of {told_by_class(labels, corrupted):.3f}: so much needs no weighting."
+        )
+    return notes
+
+
+def told_by_class(labels: Tensor, corrupted: Tensor) -> float:
+    """Area under the ROC curve of how common a label's class is, as a detector of clean labels.
+
+    The mean over the tasks that have wrong labels and right ones.
+
+    Args:
+        labels: classes ``(samples, tasks)``, the wrong ones among them.
+        corrupted: which are wrong, boolean ``(samples, tasks)``.
+    """
+    areas = []
+    for own, wrong in zip(labels.T, corrupted.T, strict=True):
+        if 0 < wrong.sum() < len(wrong):
+            _, places, counts = own.unique(return_inverse=True, return_counts=True)
+            areas.append(roc_auc((~wrong).double().numpy(), counts[places].double().numpy()))
+    return sum(areas) / len(areas) if areas else math.nan

@@ -6,11 +6,10 @@ from equipoise.study.reproduction import Reproduction, Size
 
 PCGRAD = "torchjd/PCGrad"
 GRADNORM = "gradnorm(alpha=0.12, lr=0.025)"
-TASKS = (32, 64, 96, 128)
 
 VARIANTS = {
-    str(number): {"first": number, "labelled_in_first": TASKS[0], "class_weights": "global"}
-    for number in TASKS
+    str(number): {"first": number, "labelled_in_first": 32, "class_weights": "global"}
+    for number in (32, 64, 96, 128)
 }
 
 REPRODUCTION = Reproduction(
@@ -25,7 +24,7 @@ REPRODUCTION = Reproduction(
         ),
         Claim(
             "A step of SLAW costs less than one of GradNorm.",
-            cheaper("slaw", "gradnorm", where={str(TASKS[0])}),
+            cheaper("slaw", "gradnorm", where={"32"}),
         ),
         Claim(
             "Its average precision is within a twentieth of equal weights'.",
@@ -34,14 +33,11 @@ REPRODUCTION = Reproduction(
     ),
     axis="number of tasks",
     quick=Size(
-        variants=VARIANTS,
+        variants={label: VARIANTS[label] for label in ("32", "128")},
         seeds=3,
-        steps=60,
+        steps=40,
         batch_size=500,
-        without={
-            variant: (PCGRAD,) if number == TASKS[0] else (PCGRAD, GRADNORM)
-            for variant, number in zip(VARIANTS, TASKS, strict=True)
-        },
+        without={"32": (PCGRAD,), "128": (PCGRAD, GRADNORM)},
     ),
     full=Size(variants=VARIANTS, seeds=5),
     data="a CSV file with a column of SMILES and at least 128 columns of 0, 1 and blanks: the "
@@ -50,8 +46,8 @@ REPRODUCTION = Reproduction(
         "The file decides what this is evidence of: only PCBA is the paper's.",
         "The paper has 90% of the molecules to train on; here a tenth more is kept to choose on.",
         "PCGrad and GradNorm go back through the network once a task, for minutes: --quick leaves "
-        "the first out, and the second from 64 tasks on.",
-        "The 60 steps of --quick tell what a step costs, and little of quality.",
+        "the first out, and the second with 128 tasks.",
+        "The 40 steps of --quick tell what a step costs, and little of quality.",
     ),
     find=priced,
 )

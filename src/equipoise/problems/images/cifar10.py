@@ -121,7 +121,7 @@ def cifar10(
             f"{len(validation):,}, all from the {len(file.train.labels):,} of the file's training "
             f"part; to test {len(test):,}, from "
             + (f"the {len(file.test.labels):,} of its test part." if file.test else "there too."),
-            *noise_notes(corrupted, tasks),
+            *noise_notes(corrupted, tasks, labels[0]),
         ],
     )
 

@@ -96,9 +96,10 @@ def multimnist(
     test = _pairs(*_read(data, "t10k"), others, offset, generator)
     corrupted = draw_corrupted(pairs, TASKS, main, noise, noisy, generator)
     wrong = (digits + torch.randint(1, CLASSES, digits.shape, generator=generator)) % CLASSES
+    digits = torch.where(corrupted, wrong, digits)
     return Problem(
         tasks=TASKS,
-        train=TensorDataset(pictures, torch.where(corrupted, wrong, digits)),
+        train=TensorDataset(pictures, digits),
         validation=TensorDataset(*validation),
         test=TensorDataset(*test),
         network=lambda: LeNet(pictures, (len(TASKS), CLASSES)),
@@ -111,7 +112,7 @@ def multimnist(
         held_out=TensorDataset(*held_out),
         corrupted=corrupted if noise else None,
         pictures=lambda indices: pictures[indices].permute(0, 2, 3, 1).numpy(),
-        notes=noise_notes(corrupted, TASKS),
+        notes=noise_notes(corrupted, TASKS, digits),
     )
 
 
