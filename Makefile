@@ -40,3 +40,4 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/step_cost.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/sample_cost.py
+	$(BIN)/python benchmarks/loading.py

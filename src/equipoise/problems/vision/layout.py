@@ -140,6 +140,7 @@ class Scenes:
         self.rows = list(rows)
         self.size = size
         self.flip_y = flip_y
+        self._nearest = np.ix_(_nearest(part.height, size[0]), _nearest(part.width, size[1]))
         scene = 4 * size[0] * size[1] * (3 + 2 + 1 + 3)
         self._kept: dict[int, Batch] | None = {} if scene * len(self.rows) <= KEPT else None
 
@@ -159,15 +160,15 @@ class Scenes:
         return self._kept[row]
 
     def _read(self, row: int) -> Batch:
-        image, label, depth, normal = (
-            torch.from_numpy(np.array(self.part.array(kind, row), np.float32)) for kind in CHANNELS
+        image = torch.from_numpy(np.array(self.part.array("image", row), np.float32))
+        label, depth, normal = (
+            torch.from_numpy(self.part.array(kind, row)[self._nearest].astype(np.float32))
+            for kind in ("label", "depth", "normal")
         )
         self._check(image, label, row)
-        channels = torch.cat([label[None], depth.permute(2, 0, 1), normal.permute(2, 0, 1)])
         small = interpolate(image.permute(2, 0, 1)[None], self.size, mode="area")[0]
-        label, depth, *axes = interpolate(channels[None], self.size, mode="nearest-exact")[0]
-        depth = torch.where(depth.isfinite() & (depth > 0), depth, 0)
-        return Batch(small, label.round().long(), depth, self._normals(torch.stack(axes)))
+        depth = torch.where(depth.isfinite() & (depth > 0), depth, 0)[..., 0]
+        return Batch(small, label.round().long(), depth, self._normals(normal.permute(2, 0, 1)))
 
     def _check(self, image: Tensor, label: Tensor, row: int) -> None:
         where = f"{row}.npy of {self.part.folder}"
@@ -187,3 +188,8 @@ class Scenes:
         if self.flip_y:
             normal = normal * normal.new_tensor([1, -1, 1])[:, None, None]
         return normalize(normal, dim=0)
+
+
+def _nearest(pixels: int, wanted: int) -> NDArray[np.int64]:
+    """Of so many pixels those in whose middle, or nearest to it, the middles of fewer are."""
+    return (2 * np.arange(wanted) + 1) * pixels // (2 * wanted)
