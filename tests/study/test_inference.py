@@ -107,6 +107,14 @@ def test_one_seed_tells_nothing():
     assert np.isnan(detectable(values[:, 1:], values[:, 0]))
 
 
+def test_a_method_that_varies_and_leads_has_not_collapsed():
+    """One that is far ahead of all others with each of its runs, and less steady than these."""
+    steady = np.array([1.0, 1.001, 0.999])[:, None] * np.ones((3, 5))
+    leading = np.array([[9.0], [9.1], [8.5]])
+    assert not collapsed(np.hstack([steady, leading])).any()
+    assert collapsed(np.hstack([steady, leading - 10])).any()
+
+
 def test_which_runs_collapsed():
     generator = np.random.default_rng(0)
     values = generator.standard_normal((5, 10)) + np.arange(10)

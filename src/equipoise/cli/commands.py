@@ -368,7 +368,12 @@ def predict(folder: Path, rows: Path, method: str | None, device: str, out: Path
     type=click.Choice(["markdown", "latex"]),
     help="Print the results of a folder as a table for a paper, and nothing else.",
 )
-def report(folders: tuple[Path, ...], table: str | None) -> None:
+@click.option(
+    "--figures",
+    type=click.Choice(["svg", "pdf"]),
+    help="Write the figures that compare methods into figures/ of each folder.",
+)
+def report(folders: tuple[Path, ...], table: str | None, figures: str | None) -> None:
     """Write the table, the summary and the page of a folder anew, from its finished runs.
 
     Of three folders or more: the places of the methods over all of these studies, Friedman's test,
@@ -378,6 +383,10 @@ def report(folders: tuple[Path, ...], table: str | None) -> None:
     if table is not None:
         for each in studies:
             print(paper_table(each.comparison, table))
+    elif figures is not None:
+        for each in studies:
+            for path in each.write_figures(figures):
+                plain_console().print(str(path))
     elif len(studies) == 1:
         studies[0].write()
         show(studies[0], plain_console())

@@ -92,11 +92,15 @@ def detectable(values: Floats, reference: Floats, *, overlap: float = 0.0) -> fl
 def collapsed(values: Floats) -> NDArray[np.bool_]:
     """Which runs ended far below their method's others, ``(seeds, methods)``.
 
-    Far is ten times the robust standard deviation of all runs around their methods' medians.
+    Far is ten times the robust standard deviation of all runs around their methods' medians, and
+    below the middle of these: a method that only varies more than others has not collapsed.
     """
-    residuals = values - np.median(values, 0)
+    middles = np.median(values, 0)
+    residuals = values - middles
     scale = np.median(np.abs(residuals)) / stats.norm.ppf(0.75)
-    far: NDArray[np.bool_] = (residuals < -FAR * scale) & (scale > 0)
+    far: NDArray[np.bool_] = (
+        (residuals < -FAR * scale) & (scale > 0) & (values < np.median(middles))
+    )
     return far
 
 

@@ -18,7 +18,8 @@ from equipoise.study.equal_time import runs_at_equal_time
 from equipoise.study.files import write_text
 from equipoise.study.folder import Damaged, read_corrupted, read_runs, read_study
 from equipoise.study.jobs import Failure
-from equipoise.study.page.report import write_report
+from equipoise.study.page.images import write_images
+from equipoise.study.page.report import Beside, figures, write_report
 from equipoise.study.page.tables import results_html
 from equipoise.study.runs import Run, metrics_table
 from equipoise.study.stages import COMPARISON, CONFIRMATION, EQUAL_TIME
@@ -69,6 +70,13 @@ class Results:
         """That of the two comparisons which decides."""
         timed = self.at_equal_time
         return timed if timed is not None and self.study.decide == "time" else self.comparison
+
+    @property
+    def _other(self) -> Summary | None:
+        """That of the two which does not decide."""
+        if self.at_equal_time is None:
+            return None
+        return self.at_equal_time if self.deciding is self.comparison else self.comparison
 
     @property
     def deciding_runs(self) -> Sequence[Run]:
@@ -127,7 +135,17 @@ class Results:
         first = next((run for run in self.runs if run.weighs_samples), None)
         samples = 0 if first is None else len(first.samples_part("alignments"))
         corrupted = read_corrupted(self.folder, self.study, samples) if samples else None
-        write_report(self.study, self.deciding_runs, self.deciding, corrupted, self.page)
+        beside = Beside(self.verdict, self.confirmation, self._other)
+        write_report(self.study, self.deciding_runs, self.deciding, corrupted, self.page, beside)
+
+    def write_figures(self, kind: str) -> list[Path]:
+        """Write the figures that compare methods into the folder ``figures``, as svg or pdf.
+
+        Raises:
+            UserError: without the extra ``figures``, or a Chrome or Chromium.
+        """
+        drawn = figures(self.study, self.deciding_runs, self.deciding)
+        return write_images(drawn, kind, self.folder / "figures")
 
     def _summary_json(self) -> str:
         """The comparison and what else was asked, as strict JSON."""

@@ -28,6 +28,20 @@ def objective_by_task(table: pd.DataFrame, study: Study) -> pd.DataFrame:
     return table[(table["metric"] == study.objective) & (table["task"] != OVERALL)]
 
 
+def gains_by_task(table: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """How much better than equal weights each method's objective is, by task; a column a method.
+
+    Means over the seeds; NaN where one is missing or diverged. No columns without equal weights.
+    """
+    rows = objective_by_task(table, study)
+    rows = rows[rows["method"] != SINGLE]
+    wide = rows.pivot(index=["task", "seed"], columns="method", values="value")
+    if REFERENCE not in wide:
+        return pd.DataFrame()
+    gains = _sign(study) * wide.drop(columns=REFERENCE).sub(wide[REFERENCE], axis=0)
+    return gains.groupby("task").mean().where(gains.notna().groupby("task").all())
+
+
 def mean_ranks(table: pd.DataFrame, study: Study) -> pd.Series[float]:
     """Mean place of each method on the objective, over tasks and the seeds that all methods have.
 

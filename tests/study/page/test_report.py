@@ -7,17 +7,22 @@ from html.parser import HTMLParser
 from typing import Any
 
 import numpy as np
+import plotly.graph_objects as go
 import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 from study.made_up import history, made_up_run
 
-from equipoise.study.configuration import Study
+from equipoise.errors import UserError
+from equipoise.study.configuration import Study, Tuned
+from equipoise.study.confirming import Confirmation
+from equipoise.study.intervals import Interval
 from equipoise.study.page import charts
-from equipoise.study.page.report import write_report
+from equipoise.study.page.images import write_images
+from equipoise.study.page.report import Beside, figures, write_report
 from equipoise.study.page.tables import results_html
-from equipoise.study.runs import Run, Samples
-from equipoise.study.statistics import summarise
+from equipoise.study.runs import Run, Samples, metrics_table
+from equipoise.study.statistics import gains_by_task, summarise
 
 NASTY = "</script><script>alert(1)</script>"
 
@@ -511,3 +516,57 @@ def test_names_of_wrong_labels_are_only_ever_text(tmp_path):
     assert "title" in page.attributes
     assert "b" not in page.tags
     assert all(link.startswith("data:image/png;base64,") for link in page.links)
+
+
+def test_what_else_a_study_has(tmp_path):
+    """Confirmation, tuning and the table at equal time, each with its figures."""
+    runs = [
+        run(method, seed, TASKS, score=score)
+        for method, score in {"constant": 0.5, "slaw": 0.6}.items()
+        for seed in range(3)
+    ]
+    tuned = {"slaw": Tuned({"lr": 0.25, "beta": 0.9}, ("lr",), 4, None)}
+    whole = replace(
+        study(TASKS), tuned=tuned, equal_time="operations", equal_steps={"constant": 900, "slaw": 7}
+    )
+    summary = summarise(whole, runs, {})
+    fresh = Confirmation("slaw", 4, 4, Interval(0.25, 0.125), 0.004)
+    path = tmp_path / "report.html"
+    write_report(whole, runs, summary, None, path, Beside("All of it.", [fresh], summary))
+    page = Page(path)
+    assert "All of it." in page.text
+    assert ["slaw", Interval(0.25, 0.125).signed, "0.004", "4 of 4", "better"] in page.rows
+    assert ["slaw", "0.25", "0.9", "diverged", "lr", "4"] in page.rows
+    assert any(row[:2] == ["slaw", "7"] for row in page.rows)
+
+
+def test_gains_are_paired_means_and_a_diverged_run_has_none():
+    runs = [
+        run(method, seed, TASKS, score=score, diverged_at=40 if method == "dwa" and seed else None)
+        for method, score in {"constant": 0.5, "slaw": 0.6, "dwa": 0.4}.items()
+        for seed in range(3)
+    ]
+    table = gains_by_task(metrics_table(runs), study(TASKS))
+    assert list(table.index) == TASKS
+    assert table["slaw"].tolist() == pytest.approx([0.1] * 3)
+    assert table["dwa"].isna().all()
+    assert gains_by_task(metrics_table(runs[3:]), study(TASKS)).empty
+
+
+@pytest.mark.parametrize("kind", ["svg", "pdf"])
+def test_figures_are_files(tmp_path, kind):
+    runs = [run(method, seed, TASKS) for method in ("constant", "slaw") for seed in range(2)]
+    summary = summarise(study(TASKS), runs, {})
+    drawn = {"forest": figures(study(TASKS), runs, summary)["forest"]}
+    (path,) = write_images(drawn, kind, tmp_path / "figures")
+    assert path.name == f"forest.{kind}"
+    assert (b"<svg" if kind == "svg" else b"%PDF") in path.read_bytes()[:200]
+
+
+def test_figures_without_what_draws_them_are_one_sentence(tmp_path, monkeypatch):
+    def fails(*arguments, **options):
+        raise ValueError("\nImage export requires Kaleido")
+
+    monkeypatch.setattr(go.Figure, "write_image", fails)
+    with pytest.raises(UserError, match=r"pip install 'equipoise\[figures\]'"):
+        write_images({"forest": go.Figure()}, "pdf", tmp_path / "figures")

@@ -245,6 +245,34 @@ def forest(summary: Summary, styles: Styles) -> go.Figure:
     )
 
 
+def gains(table: pd.DataFrame, objective: str, styles: Styles) -> go.Figure:
+    """How much better than equal weights each method is in each task, sorted for each method.
+
+    Args:
+        table: tasks in rows, methods in columns; NaN where a task has no gain.
+        objective: of which the gains are.
+        styles: of the methods.
+    """
+    figure = figure_of(
+        "tasks, from the least gain", f"{objective}: better than {REFERENCE} by", 400
+    )
+    for method in filter(table.columns.__contains__, styles):
+        own = table[method].dropna().sort_values()
+        figure.add_scatter(
+            x=np.arange(1, len(own) + 1),
+            y=own.to_numpy(),
+            text=[text(str(task)) for task in own.index],
+            hovertemplate=f"{text(method)}, %{{text}}: %{{y:.4g}}<extra></extra>",
+            name=text(method),
+            mode="lines" if len(own) > POINTS else "lines+markers",
+            line={"color": styles[method].colour, "dash": styles[method].dash},
+            marker={"size": 6},
+            meta=method,
+        )
+    figure.add_hline(0, line={"color": "#808790", "dash": "dot", "width": 1})
+    return figure.update_layout(showlegend=True)
+
+
 def cost_and_quality(summary: Summary, styles: Styles) -> go.Figure:
     """The objective of each method against the time of its step."""
     figure = figure_of("milliseconds per step", summary.criterion, height=420)

@@ -10,26 +10,33 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import plotly.graph_objects as go
 from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 from plotly.offline import get_plotlyjs
 
 from equipoise.study.configuration import Study
+from equipoise.study.confirming import Confirmation
 from equipoise.study.files import write_text
 from equipoise.study.names import IDEAL, REFERENCE, SINGLE
 from equipoise.study.page import charts
 from equipoise.study.page.tables import (
     ARROWS,
+    Grid,
+    confirmation_table,
     detection_table,
     failures_table,
     results_table,
     tasks_table,
+    tuning_table,
+    with_steps,
 )
 from equipoise.study.page.templates import template
 from equipoise.study.repeat import command
-from equipoise.study.runs import Run
+from equipoise.study.runs import Run, metrics_table
 from equipoise.study.samples import SHOWN
+from equipoise.study.statistics import gains_by_task
 from equipoise.study.summary import Summary
 from equipoise.study.verdict import verdict
 
@@ -40,12 +47,26 @@ LARGEST = 96
 _HASH = "sha256:"
 
 
+class Beside(NamedTuple):
+    """What a study has beside the comparison that decides."""
+
+    verdict: str | None = None
+    """Of all of it; by default of the comparison alone."""
+    confirmation: Sequence[Confirmation] = ()
+    other: Summary | None = None
+    """The comparison at equal time where that at equal steps decides, or the other way round."""
+
+
+NOTHING = Beside()
+
+
 def write_report(
     study: Study,
     runs: Sequence[Run],
     summary: Summary,
     corrupted: NDArray[np.bool_] | None,
     path: Path,
+    beside: Beside = NOTHING,
 ) -> None:
     """Write the page of a study, whole or not at all.
 
@@ -55,18 +76,19 @@ def write_report(
         summary: what they say.
         corrupted: which training labels are known to be wrong, ``(samples, tasks)``, if any are.
         path: the HTML file.
+        beside: what else there is to show.
     """
-    by_method = {
-        row.method: [run for run in runs if run.facts.method == row.method]
-        for row in summary.methods
-        if row.seeds
-    }
+    by_method = _by_method(runs, summary)
     alone = [run for run in runs if run.facts.method == SINGLE]
     styles = charts.method_styles(row.method for row in summary.methods)
+    drawn = figures(study, runs, summary)
     page = template("report.html.jinja").render(
         study=study,
         summary=summary,
-        verdict=verdict(summary),
+        verdict=beside.verdict or verdict(summary),
+        confirmation=confirmation_table(beside.confirmation) if beside.confirmation else None,
+        tuning=tuning_table(study.tuned, summary.criterion) if study.tuned else None,
+        other=beside.other and _other(study, beside.other),
         arrow=ARROWS[study.goals[study.objective]],
         configuration=_configuration(study, by_method, runs),
         single_diverged=sum(run.facts.diverged_at is not None for run in alone),
@@ -75,19 +97,17 @@ def write_report(
         single=bool(alone),
         trained=bool(by_method),
         ideal=IDEAL in by_method,
-        results=results_table(summary),
+        results=_deciding(study, summary),
         failures=failures_table(summary),
         command=command(study),
         tasks=tasks_table(study, runs, summary),
         colours={method: style.colour for method, style in styles.items()},
-        forest=charts.to_html(charts.forest(summary, styles), "forest"),
-        curves=charts.to_html(charts.curves(study, by_method, styles), "curves"),
+        figures={name: charts.to_html(figure, name) for name, figure in drawn.items()},
         task_colours=charts.task_colours(study.tasks) if len(study.tasks) <= charts.LINES else {},
         weights=charts.weights(study.tasks, by_method, styles),
         many=len(by_method) > PANELS,
         sheets=_sheets(by_method),
         samples=_samples(study, summary, by_method, corrupted, styles),
-        cost=charts.to_html(charts.cost_and_quality(summary, styles), "cost"),
         plotly=Markup(get_plotlyjs()),
     )
     write_text(path, page)
@@ -128,6 +148,41 @@ def _shown(value: object) -> str:
         return ", ".join(map(_shown, value))
     text = str(value)
     return text[: len(_HASH) + 12] if text.startswith(_HASH) else text
+
+
+def figures(study: Study, runs: Sequence[Run], summary: Summary) -> dict[str, go.Figure]:
+    """The figures that compare methods, by name."""
+    by_method = _by_method(runs, summary)
+    styles = charts.method_styles(row.method for row in summary.methods)
+    found = {
+        "forest": charts.forest(summary, styles),
+        "curves": charts.curves(study, by_method, styles),
+        "cost": charts.cost_and_quality(summary, styles),
+    }
+    table = gains_by_task(metrics_table(runs), study)
+    if len(table) > 1 and len(table.columns):
+        found["gains"] = charts.gains(table, study.objective, styles)
+    return found
+
+
+def _by_method(runs: Sequence[Run], summary: Summary) -> dict[str, list[Run]]:
+    return {
+        row.method: [run for run in runs if run.facts.method == row.method]
+        for row in summary.methods
+        if row.seeds
+    }
+
+
+def _deciding(study: Study, summary: Summary) -> Grid:
+    """The table that decides."""
+    table = results_table(summary)
+    return with_steps(table, study.equal_steps) if study.decide == "time" else table
+
+
+def _other(study: Study, summary: Summary) -> Grid:
+    """The table that does not decide."""
+    table = results_table(summary)
+    return table if study.decide == "time" else with_steps(table, study.equal_steps)
 
 
 def _sheets(by_method: Mapping[str, Sequence[Run]]) -> dict[str, str]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
-from equipoise.study.configuration import Study
+from equipoise.study.configuration import Study, Tuned
+from equipoise.study.confirming import Confirmation
 from equipoise.study.intervals import Interval, format_number, tied
 from equipoise.study.names import IDEAL, REFERENCE, SINGLE
 from equipoise.study.page.templates import template
@@ -105,6 +106,53 @@ def failures_table(summary: Summary) -> Grid | None:
         )
         for row in rows
     ]
+
+
+def confirmation_table(confirmed: Sequence[Confirmation]) -> Grid:
+    """What fresh seeds said of the methods that led."""
+    headings = [f"over {REFERENCE}", "p, adjusted", "fresh seeds", JUDGEMENT]
+    return headings, [
+        (
+            each.method,
+            [
+                Cell(each.difference.signed),
+                Cell(f"{each.p_value:.2g}"),
+                Cell(f"{each.seeds} of {each.asked}"),
+                Cell(each.judgement or "not yet"),
+            ],
+        )
+        for each in confirmed
+    ]
+
+
+def tuning_table(tuned: Mapping[str, Tuned], objective: str) -> Grid:
+    """What was chosen for each method, and whether a better value may be beyond what was tried."""
+    names = list(dict.fromkeys(name for each in tuned.values() for name in each.values))
+    return [*names, f"validation {objective}", "on the edge", "tried"], [
+        (
+            method,
+            [
+                *(Cell(_value(each.values.get(name, "–"))) for name in names),
+                Cell("diverged" if each.validation is None else format_number(each.validation)),
+                Cell(", ".join(each.edges) or "–"),
+                Cell(f"{each.tried:,}"),
+            ],
+        )
+        for method, each in tuned.items()
+    ]
+
+
+def with_steps(table: Grid, steps: Mapping[str, int]) -> Grid:
+    """A table of methods with the steps of each in its first column."""
+    headings, rows = table
+    return ["steps", *headings], [
+        (method, [Cell(f"{steps[method]:,}" if method in steps else "–"), *cells])
+        for method, cells in rows
+    ]
+
+
+def _value(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _seeds(summary: Summary, row: MethodSummary) -> str:
