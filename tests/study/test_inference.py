@@ -107,12 +107,14 @@ def test_one_seed_tells_nothing():
     assert np.isnan(detectable(values[:, 1:], values[:, 0]))
 
 
-def test_a_method_that_varies_and_leads_has_not_collapsed():
-    """One that is far ahead of all others with each of its runs, and less steady than these."""
+@pytest.mark.parametrize("level", [9.0, 1.0, -9.0])
+def test_a_method_that_varies_more_than_others_has_not_collapsed(level):
+    """Wherever it ends; but one of its runs that is far from its others has."""
     steady = np.array([1.0, 1.001, 0.999])[:, None] * np.ones((3, 5))
-    leading = np.array([[9.0], [9.1], [8.5]])
-    assert not collapsed(np.hstack([steady, leading])).any()
-    assert collapsed(np.hstack([steady, leading - 10])).any()
+    varying = level + np.array([[0.0], [0.1], [-0.5]])
+    assert not collapsed(np.hstack([steady, varying])).any()
+    varying[2] -= 3
+    assert np.argwhere(collapsed(np.hstack([steady, varying]))).tolist() == [[2, 5]]
 
 
 def test_which_runs_collapsed():

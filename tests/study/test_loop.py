@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from study.toy import blows_up, noisy, toy
 from study.training import loop_of, trained
 from torch import nn
@@ -162,6 +163,29 @@ def test_the_network_of_the_selected_step_is_kept_where_it_predicts(measured_by,
     expected = seen[run.facts.selected_step - 1]
     assert run.network().keys() == expected.keys()
     assert all(torch.equal(run.network()[name], expected[name]) for name in expected)
+
+
+def test_the_sheet_of_the_selected_step_is_kept_and_goes_on_with_the_run():
+    def sheet(network):
+        assert not network.training
+        assert not torch.is_grad_enabled()
+        return np.full((2, 3, 3), sheets.pop(0), np.uint8)
+
+    sheets = [10 * number for number in range(20)]
+    problem = toy(sheet=sheet)
+    with torch.random.fork_rng():
+        loop = loop_of(problem, steps=10)
+        loop.step()
+        content = io.BytesIO()
+        torch.save(loop.state_dict(), content)
+        content.seek(0)
+        resumed = loop_of(problem, steps=10)
+        resumed.load_state_dict(torch.load(content, weights_only=True))
+    run = read_run(resumed.record.files("slaw", None, 0, None))
+    shown = np.asarray(Image.open(io.BytesIO(run.sheet())))
+    assert shown.shape == (2, 3, 3)
+    assert abs(shown.astype(int)).max() <= 2  # the first, and WebP loses a little
+    assert trained(toy(), steps=6).sheet() is None
 
 
 def test_no_network_is_kept_where_none_predicts():

@@ -92,15 +92,13 @@ def detectable(values: Floats, reference: Floats, *, overlap: float = 0.0) -> fl
 def collapsed(values: Floats) -> NDArray[np.bool_]:
     """Which runs ended far below their method's others, ``(seeds, methods)``.
 
-    Far is ten times the robust standard deviation of all runs around their methods' medians, and
-    below the middle of these: a method that only varies more than others has not collapsed.
+    Far is ten robust standard deviations, of the method's own runs or of those of all methods
+    around their medians, whichever is larger: few runs may be close by chance.
     """
-    middles = np.median(values, 0)
-    residuals = values - middles
-    scale = np.median(np.abs(residuals)) / stats.norm.ppf(0.75)
-    far: NDArray[np.bool_] = (
-        (residuals < -FAR * scale) & (scale > 0) & (values < np.median(middles))
-    )
+    residuals = values - np.median(values, 0)
+    apart = np.abs(residuals)
+    scale = np.maximum(np.median(apart, 0), np.median(apart)) / stats.norm.ppf(0.75)
+    far: NDArray[np.bool_] = (residuals < -FAR * scale) & (scale > 0)
     return far
 
 

@@ -8,7 +8,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from equipoise.errors import UserError
@@ -59,7 +58,7 @@ class Record:
         self.detection: list[float] = []
         self.seconds_per_step: list[float] = []
         self.network: dict[str, Tensor] | None = None
-        self.sheet: NDArray[np.uint8] | None = None
+        self.sheet: Tensor | None = None
         self._seconds = 0.0
         self._clock = time.perf_counter()
 
@@ -105,7 +104,7 @@ class Record:
         if self.problem.sheet is not None and rank() == 0:
             network.eval()
             with torch.no_grad():
-                self.sheet = self.problem.sheet(network)
+                self.sheet = torch.tensor(self.problem.sheet(network))
             network.train()
 
     def _both_parts(self, network: nn.Module) -> tuple[_Figures, _Figures]:
@@ -162,7 +161,8 @@ class Record:
             torch=torch.__version__,
         )
         samples = None if self.samples is None else self.samples.samples()
-        return run_files(facts, history, samples, self.network, self.sheet)
+        sheet = None if self.sheet is None else self.sheet.numpy()
+        return run_files(facts, history, samples, self.network, sheet)
 
     def _metrics(self, task: str | None) -> dict[str, dict[str, float]]:
         """Those of the selected step; of one task only, if one alone was learned."""

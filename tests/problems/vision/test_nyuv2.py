@@ -311,11 +311,23 @@ def test_the_small_network_has_the_size_it_says_and_mixes_no_scenes():
     assert (together["depth"] > 0).all()
 
 
-@pytest.mark.parametrize("method", ["constant", "slaw", "slgate", "slgrad", "cosinegate"])
-def test_methods_learn_from_it(folder, tmp_path, method):
+@pytest.mark.parametrize(
+    ("method", "network"),
+    [
+        *((method, "small") for method in ("constant", "slaw", "slgate", "slgrad", "cosinegate")),
+        *((method, "resnet50") for method in ("slaw", "slgrad")),
+    ],
+)
+def test_methods_learn_from_it(folder, tmp_path, method, network):
     result = equipoise.compare(
         "nyuv2",
-        options={"data": folder, "height": HEIGHT, "main": "segmentation", "augment": True},
+        options={
+            "data": folder,
+            "height": HEIGHT,
+            "main": "segmentation",
+            "augment": True,
+            "network": network,
+        },
         methods=[method],
         seeds=1,
         steps=3,

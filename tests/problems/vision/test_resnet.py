@@ -5,7 +5,6 @@ import sys
 import pytest
 import torch
 
-import equipoise
 from equipoise.errors import UserError
 from equipoise.problems.vision.network import network_of, trunk_of
 
@@ -80,18 +79,3 @@ def test_without_transformers_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(UserError, match=r"pip install 'equipoise\[vision\]'"):
         network_of("resnet50")
-
-
-@pytest.mark.parametrize("method", ["slaw", "slgrad"])
-def test_methods_learn_with_it(folder, tmp_path, method):
-    result = equipoise.compare(
-        "nyuv2",
-        options={"data": folder, "height": 16, "main": "depth", "network": "resnet50"},
-        methods=[method],
-        seeds=1,
-        steps=1,
-        batch_size=2,
-        out=tmp_path / "out",
-        progress=False,
-    )
-    assert not result.failures

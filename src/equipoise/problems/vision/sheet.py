@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -52,20 +51,10 @@ def sheet_of_predictions(scenes: Scenes, network: nn.Module) -> Picture:
         torch.nn.functional.normalize(outputs[NORMALS], dim=1),
     )
     pairs = [each for pair in zip(told, said, strict=True) for each in pair]
-    sheet = side_by_side([_images(batch.image), *pairs])
+    columns = [(255 * batch.image).byte().movedim(1, -1).numpy(), *pairs]
+    sheet = Image.fromarray(np.concatenate(np.concatenate(columns, 2), 0))
     sheet.thumbnail((WIDEST, WIDEST))
     return _headed(sheet)
-
-
-def contact_sheet(scenes: Scenes, rows: list[int]) -> Image.Image:
-    """A line for each scene: image, classes, depth, normals."""
-    batch = scenes[torch.tensor(rows)]
-    return side_by_side([_images(batch.image), *_pictures(batch.label, batch.depth, batch.normal)])
-
-
-def side_by_side(columns: Sequence[Picture]) -> Image.Image:
-    """Pictures ``(scenes, height, width, 3)``, a line for each scene."""
-    return Image.fromarray(np.concatenate(np.concatenate(columns, 2), 0))
 
 
 def _headed(sheet: Image.Image) -> Picture:
@@ -79,11 +68,6 @@ def _headed(sheet: Image.Image) -> Picture:
     for place, heading in enumerate(HEADINGS):
         draw.text(((place + 0.5) * width, above / 2), heading, "black", font, anchor="mm")
     return np.asarray(headed)
-
-
-def _images(image: Tensor) -> Picture:
-    images: Picture = (255 * image).byte().movedim(1, -1).numpy()
-    return images
 
 
 def _pictures(label: Tensor, depth: Tensor, normal: Tensor) -> list[Picture]:

@@ -88,7 +88,7 @@ def write_report(
         verdict=beside.verdict or verdict(summary),
         confirmation=confirmation_table(beside.confirmation) if beside.confirmation else None,
         tuning=tuning_table(study.tuned, summary.criterion) if study.tuned else None,
-        other=beside.other and _other(study, beside.other),
+        other=beside.other and _table(study, beside.other, study.decide != "time"),
         arrow=ARROWS[study.goals[study.objective]],
         configuration=_configuration(study, by_method, runs),
         single_diverged=sum(run.facts.diverged_at is not None for run in alone),
@@ -97,7 +97,7 @@ def write_report(
         single=bool(alone),
         trained=bool(by_method),
         ideal=IDEAL in by_method,
-        results=_deciding(study, summary),
+        results=_table(study, summary, study.decide == "time"),
         failures=failures_table(summary),
         command=command(study),
         tasks=tasks_table(study, runs, summary),
@@ -173,16 +173,10 @@ def _by_method(runs: Sequence[Run], summary: Summary) -> dict[str, list[Run]]:
     }
 
 
-def _deciding(study: Study, summary: Summary) -> Grid:
-    """The table that decides."""
+def _table(study: Study, summary: Summary, timed: bool) -> Grid:
+    """The results, at equal time with the steps of each method."""
     table = results_table(summary)
-    return with_steps(table, study.equal_steps) if study.decide == "time" else table
-
-
-def _other(study: Study, summary: Summary) -> Grid:
-    """The table that does not decide."""
-    table = results_table(summary)
-    return table if study.decide == "time" else with_steps(table, study.equal_steps)
+    return with_steps(table, study.equal_steps) if timed else table
 
 
 def _sheets(by_method: Mapping[str, Sequence[Run]]) -> dict[str, str]:
