@@ -2,11 +2,12 @@
 
     python benchmarks/loading.py [FOLDER]
 
-Scenes of NYUv2's size are made up, 40 of them, and rooms are loaded in the same way; the other files are those of a folder, by the names
-below, and what is not there is left out and said. A step is a plain one with the problem's own
-network and batch. Both are CPU seconds of one thread, the least of four, with the files in the
-system's memory; of problems that keep what they have read, the first time. Data are never what a
-run waits for: a step takes at least five times its batch's loading.
+Scenes of NYUv2's size are made up, 40 of them, and rooms are loaded in the same way; the other
+files are those of a folder, by the names below, and what is not there is left out and said. A step
+is a plain one with the problem's own network and batch. Both are CPU seconds of one thread, the
+least of four, with the files in the system's memory; of problems that keep what they have read, the
+first time. Data are never what a run waits for: a step takes at least five times its batch's
+loading.
 """
 
 from __future__ import annotations
