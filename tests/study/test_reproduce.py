@@ -137,6 +137,25 @@ def test_what_cannot_be_is_said_in_a_sentence(name, options, sentence, tmp_path)
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (
+            "smiles,a,b\nCC,0,1\nCO,1,0\nCN,1,1\n",
+            "has 2 columns of labels, and 128 are needed: 'a', 'b'",
+        ),
+        ("name,a\nCC,0\nCO,1\n", "has no columns called smiles"),
+        (None, "No such file"),
+    ],
+)
+def test_a_file_without_the_columns_of_all_variants_is_refused_at_once(content, sentence, tmp_path):
+    if content is not None:
+        (tmp_path / "pcba.csv").write_text(content)
+    with pytest.raises(UserError, match=sentence):
+        reproduce("slaw-screening", data=tmp_path / "pcba.csv", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def results(tmp_path, goal="max", **values):
     """A study of made-up objectives, of which a step takes as many seconds."""
     runs = [

@@ -1,5 +1,8 @@
 """Virtual screening with more and more assays: quality, and what a step costs."""
 
+from pathlib import Path
+
+from equipoise.problems.molecules.assays import check_assays
 from equipoise.study.claims import Claim, cheaper, no_worse
 from equipoise.study.experiments import priced
 from equipoise.study.reproduction import Reproduction, Size
@@ -11,6 +14,12 @@ VARIANTS = {
     str(number): {"first": number, "labelled_in_first": 32, "class_weights": "global"}
     for number in (32, 64, 96, 128)
 }
+
+
+def check(size: Size, data: Path) -> None:
+    """Refuse a file with fewer columns of labels than the largest variant learns."""
+    check_assays(data, max(options["first"] for options in size.variants.values()))
+
 
 REPRODUCTION = Reproduction(
     title="Virtual screening with 32 to 128 assays",
@@ -42,6 +51,7 @@ REPRODUCTION = Reproduction(
     full=Size(variants=VARIANTS, seeds=5),
     data="a CSV file with a column of SMILES and at least 128 columns of 0, 1 and blanks: the "
     "paper's is PCBA of MoleculeNet, 128 assays of about 440,000 molecules",
+    check=check,
     notes=(
         "The file decides what this is evidence of: only PCBA is the paper's.",
         "The paper has 90% of the molecules to train on; here a tenth more is kept to choose on.",

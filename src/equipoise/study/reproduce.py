@@ -76,7 +76,7 @@ def reproduce(
         The findings, whose page and data are in the folder.
 
     Raises:
-        UserError: if there is no such reproduction, or it needs a file.
+        UserError: if there is no such reproduction, or it needs a file, or another one.
     """
     found = reproduction(name)
     chosen = size or (found.full if full else found.quick)
@@ -88,6 +88,8 @@ def reproduce(
     where = Where(
         out=folder, data=None if data is None else Path(data), jobs=jobs, progress=progress
     )
+    if where.data is not None and found.check is not None:
+        found.check(chosen, where.data)
     folder.mkdir(parents=True, exist_ok=True)
     findings = found.find(found, chosen, where)
     write_text(folder / DATA, csv_text(findings.table))

@@ -74,6 +74,8 @@ class Reproduction:
     """Which file the problem takes, for people to read; ``None`` if it needs none."""
     problem_of_data: str | None = None
     """The problem where a file is given, and ``problem`` is a stand-in for it."""
+    check: Callable[[Size, Path], None] | None = None
+    """Refuses a file that lacks what a size needs, before anything is trained."""
     notes: Sequence[str] = ()
     """What is otherwise than in the paper."""
     find: Callable[[Reproduction, Size, Where], Findings]

@@ -15,6 +15,7 @@ from sklearn.metrics import average_precision_score, mean_squared_error, r2_scor
 from equipoise.errors import UserError
 from equipoise.losses import task_losses
 from equipoise.problems import OVERALL
+from equipoise.problems.molecules.assays import pcba_notes
 from equipoise.problems.molecules.fingerprints import fingerprints
 from equipoise.problems.molecules.molecules import molecules
 
@@ -315,6 +316,20 @@ def test_no_molecule_left(write):
     message = error(write(table(smiles="FAIL")))
     assert "60 in all, 0 have a label" in message
     assert "`smiles`" in message
+
+
+def test_what_is_there_of_pcba_is_said(write):
+    assert not any("PCBA" in note for note in molecules(write(table())).notes)
+    columns = {f"PCBA-{number}": table()["active"] for number in (1, 2)}
+    notes = molecules(write(table(**columns), "pcba.csv")).notes
+    assert notes[0] == (
+        "PCBA has 128 assays and 437,929 molecules in MoleculeNet's file; this one has 2 of the "
+        "columns and 60 rows."
+    )
+    whole = pd.DataFrame({f"PCBA-{number}": [0] for number in range(128)}).loc[[0] * 437_929]
+    assert pcba_notes(whole) == [
+        "This is PCBA as MoleculeNet has it: 128 assays and 437,929 molecules."
+    ]
 
 
 def test_no_target_left(write):

@@ -16,7 +16,7 @@ from torchmetrics import MeanSquaredError
 
 from equipoise.errors import UserError
 from equipoise.problems.curves import average_precision, roc_auc
-from equipoise.problems.frames.columns import check_column, some
+from equipoise.problems.frames.columns import some
 from equipoise.problems.frames.labels import (
     HELD_OUT,
     UNLEARNABLE,
@@ -28,6 +28,7 @@ from equipoise.problems.frames.labels import (
 from equipoise.problems.frames.reading import called, read_frame
 from equipoise.problems.memory import check_labels
 from equipoise.problems.metrics import R2, Gathered
+from equipoise.problems.molecules.assays import pcba_notes, smiles_column
 from equipoise.problems.molecules.labels import Kind, kind_of, read_labels
 from equipoise.problems.molecules.network import (
     Losses,
@@ -120,7 +121,7 @@ def molecules(
     _check_packages()
     where = called(data)
     frame = read_frame(data)
-    smiles = _smiles_column(frame, smiles, where)
+    smiles = smiles_column(frame, smiles, where)
     labels, left_out = read_labels(frame.drop(columns=smiles), targets, where)
     labels = _first(labels, first, labelled_in_first)
     check_labels(len(frame), labels.shape[1], where)
@@ -145,7 +146,7 @@ def molecules(
         held_out=samples.held_out,
         rows=(1 + found.rows[parts.train]).tolist(),
         recipe=recipe,
-        notes=[*left_out, *_notes(found, known, parts)],
+        notes=[*pcba_notes(frame), *left_out, *_notes(found, known, parts)],
         files=_unparsed(frame[smiles], found.parsed),
     )
 
@@ -284,19 +285,6 @@ def _notes(found: _Found, known: NDArray[np.bool_], parts: Parts) -> list[str]:
             HELD_OUT: len(parts.held_out),
         }
     )
-
-
-def _smiles_column(frame: pd.DataFrame, smiles: str | None, where: str) -> str:
-    if smiles is not None:
-        check_column(smiles, frame, "`smiles`", where)
-        return smiles
-    found = [name for name in frame.columns if name.lower() == "smiles"]
-    if len(found) != 1:
-        raise UserError(
-            f"{where} has {len(found) or 'no'} columns called smiles; name the column of SMILES "
-            f"with `smiles`, one of {some(frame.columns)}"
-        )
-    return str(found[0])
 
 
 def _conflicts(labels: Floats, molecule: Rows) -> int:
