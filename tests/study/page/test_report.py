@@ -17,7 +17,7 @@ from equipoise.errors import UserError
 from equipoise.study.configuration import Study, Tuned
 from equipoise.study.confirming import Confirmation
 from equipoise.study.intervals import Interval
-from equipoise.study.page import charts
+from equipoise.study.page import charts, sample_charts
 from equipoise.study.page.images import write_images
 from equipoise.study.page.report import Beside, figures, write_report
 from equipoise.study.page.tables import results_html
@@ -428,7 +428,7 @@ def test_a_diverged_run_tells_nothing(tmp_path):
 
 def test_the_area_under_the_roc_curve_over_steps(weighed):
     runs = weighed[0][3:6]
-    figure = charts.detection({"slgate": runs}, {"slgate": charts.Style("#000", "solid")})
+    figure = sample_charts.detection({"slgate": runs}, {"slgate": charts.Style("#000", "solid")})
     line = next(trace for trace in figure.data if trace.mode == "lines+markers")
     areas = [[area(weights) for weights in each.samples().weights] for each in runs]
     assert list(line.x) == list(range(100, 901, 100))
@@ -440,13 +440,13 @@ def test_the_area_under_the_roc_curve_over_steps(weighed):
 def test_clean_labels_and_wrong_ones_have_a_histogram_each(weighed, monkeypatch):
     runs = weighed[0][3:6]
     weights = np.mean([each.samples().weights.mean(0) for each in runs], axis=0)
-    kinds = charts.label_weights(study(TASKS), runs, CORRUPTED)
+    kinds = sample_charts.label_weights(study(TASKS), runs, CORRUPTED)
     clean = np.concatenate([weights[~CORRUPTED[:, task], task] for task in (0, 2)])
     assert sorted(kinds["clean labels"]) == pytest.approx(sorted(clean), rel=1e-5)
     assert sorted(kinds["wrong labels"]) == pytest.approx(sorted(weights[CORRUPTED]), rel=1e-5)
 
-    monkeypatch.setattr(charts, "to_html", lambda figure, name: figure)
-    ((name, note, figure),) = charts.histograms(study(TASKS), {"slgate": runs}, CORRUPTED)
+    monkeypatch.setattr(sample_charts, "to_html", lambda figure, name: figure)
+    ((name, note, figure),) = sample_charts.histograms(study(TASKS), {"slgate": runs}, CORRUPTED)
     assert (name, note) == ("slgate", "")
     for bars, values in zip(figure.data, kinds.values(), strict=True):
         width = bars.x[1] - bars.x[0]
@@ -466,7 +466,7 @@ def test_without_known_wrong_labels(tmp_path):
     assert "Which training labels are wrong" not in page.text
     assert "known to be wrong" not in page.text
     assert page.source.count("<figure><img") == 48
-    kinds = charts.label_weights(chosen, runs, None)
+    kinds = sample_charts.label_weights(chosen, runs, None)
     assert {kind: len(values) for kind, values in kinds.items()} == {
         "main task": SIZE - 7,
         "other tasks": 2 * SIZE,

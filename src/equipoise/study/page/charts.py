@@ -27,10 +27,6 @@ POINTS = 200
 """A line over steps has at most so many: enough for a screen, and the page stays small."""
 LINES = 20
 """Up to so many tasks have a line each; more are shown as quantiles."""
-BARS, SHOWN_WEIGHTS = 40, 0.995
-"""Of a histogram; the last bar has the weights beyond this quantile too."""
-KINDS_OF_LABELS = ("#4c78a8", "#e45756")
-"""Colours of clean and wrong labels, or of the main task's and the others."""
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#3f9fdc", "#b07d00", "#7f3c8d")
 """Of Okabe and Ito, for eyes that see few colours; without those that do not show on all pages."""
 DASHES = ("solid", "dash", "dot", "dashdot")
@@ -57,26 +53,11 @@ def curves(study: Study, by_method: Mapping[str, Runs], styles: Styles) -> go.Fi
         evaluations = pd.DataFrame(
             {run.facts.seed: pd.Series(run.history.test, run.history.evaluated_at) for run in runs}
         )
-        figure.add_traces(_mean_and_band(evaluations, method, runs, styles[method]))
+        figure.add_traces(mean_and_band(evaluations, method, runs, styles[method]))
     return figure.update_layout(hovermode="x unified", showlegend=True)
 
 
-def detection(by_method: Mapping[str, Runs], styles: Styles) -> go.Figure:
-    """The area under the ROC curve of the weights as a detector of clean labels, over steps."""
-    figure = figure_of("steps", "area under the ROC curve", height=340)
-    for method, runs in by_method.items():
-        areas = pd.DataFrame(
-            {
-                run.facts.seed: pd.Series(run.history.detection, run.history.evaluated_at)
-                for run in runs
-            }
-        )
-        figure.add_traces(_mean_and_band(areas, method, runs, styles[method]))
-    figure.add_hline(0.5, line={"color": "#808790", "dash": "dot", "width": 1})
-    return figure.update_layout(hovermode="x unified", showlegend=True)
-
-
-def _mean_and_band(values: pd.DataFrame, method: str, runs: Runs, style: Style) -> list[go.Scatter]:
+def mean_and_band(values: pd.DataFrame, method: str, runs: Runs, style: Style) -> list[go.Scatter]:
     """A line of the means of the columns, one a seed, and a band from the least to the largest."""
     steps, sound = _finite(values.index.to_numpy(), values.to_numpy())
     group = {"legendgroup": html.escape(method), "meta": method}
@@ -84,7 +65,7 @@ def _mean_and_band(values: pd.DataFrame, method: str, runs: Runs, style: Style) 
         # A point without a place keeps a method in the legend that has no line.
         x=steps if len(steps) else [None],
         y=sound.mean(axis=1) if len(steps) else [None],
-        name=text(_with_divergence(method, runs)),
+        name=text(with_divergence(method, runs)),
         line={"color": style.colour, "dash": style.dash, "width": 2},
         marker={"size": 5},
         mode="lines+markers",
@@ -93,55 +74,6 @@ def _mean_and_band(values: pd.DataFrame, method: str, runs: Runs, style: Style) 
     if not len(steps):
         return [line]
     return [_band(steps, sound.min(axis=1), sound.max(axis=1), style.colour, **group), line]
-
-
-def histograms(
-    study: Study, by_method: Mapping[str, Runs], corrupted: npt.NDArray[np.bool_] | None
-) -> list[tuple[str, str, Markup]]:
-    """For each method its name, what happened to it, and the weights of labels of two kinds."""
-    charts = []
-    for index, (method, runs) in enumerate(by_method.items()):
-        kinds = label_weights(study, runs, corrupted)
-        known = np.concatenate([*kinds.values()])
-        end = np.quantile(known, SHOWN_WEIGHTS) if len(known) else 0
-        edges = np.linspace(0, end if end > 0 else 1, BARS + 1)
-        figure = figure_of("mean weight", "% of labels", height=260)
-        for (kind, values), colour in zip(kinds.items(), KINDS_OF_LABELS, strict=False):
-            counts, _ = np.histogram(values.clip(max=edges[-1]), edges)
-            figure.add_bar(
-                x=(edges[:-1] + edges[1:]) / 2,
-                y=100 * counts / max(len(values), 1),
-                name=text(kind),
-                marker={"color": colour, "line_width": 0},
-                opacity=0.6,
-            )
-        figure.update_layout(barmode="overlay", bargap=0, showlegend=True)
-        note = _with_divergence("", runs)
-        charts.append((method, note, to_html(figure, f"labels-{index}")))
-    return charts
-
-
-def label_weights(
-    study: Study, runs: Runs, corrupted: npt.NDArray[np.bool_] | None
-) -> dict[str, Values]:
-    """Mean weights over steps and seeds, of clean and of wrong labels of the tasks that have any.
-
-    Where no label is known to be wrong, those of the main task's labels and of the others.
-    """
-    sums, counts = np.zeros(1), np.zeros(1)
-    for run in runs:
-        weights = run.samples_part("mean_weights")
-        seen = np.isfinite(weights)
-        sums = sums + np.where(seen, weights, 0)
-        counts = counts + seen
-    means = sums / np.where(counts, counts, np.nan)
-    if corrupted is not None:
-        tasks = corrupted.any(0)
-        masks = {"clean labels": ~corrupted & tasks, "wrong labels": corrupted}
-    else:
-        main = np.broadcast_to([task == study.main for task in study.tasks], means.shape)
-        masks = {"main task": main, "other tasks": ~main}
-    return {kind: means[mask & (counts > 0)] for kind, mask in masks.items()}
 
 
 def weights(
@@ -164,7 +96,7 @@ def weights(
             if len(tasks) <= LINES
             else _quantile_bands(steps, values, styles[method].colour)
         )
-        note = _with_divergence("", by_method[method])
+        note = with_divergence("", by_method[method])
         charts.append((method, note, to_html(figure, f"weights-{index}")))
     return charts
 
@@ -333,7 +265,8 @@ def to_html(figure: go.Figure, name: str) -> Markup:
     )
 
 
-def _with_divergence(name: str, runs: Runs) -> str:
+def with_divergence(name: str, runs: Runs) -> str:
+    """A name, and how many of its runs diverged, if any did."""
     steps = [run.facts.diverged_at for run in runs if run.facts.diverged_at is not None]
     if not steps:
         return name

@@ -20,7 +20,7 @@ from equipoise.study.configuration import Study
 from equipoise.study.confirming import Confirmation
 from equipoise.study.files import write_text
 from equipoise.study.names import IDEAL, REFERENCE, SINGLE
-from equipoise.study.page import charts
+from equipoise.study.page import charts, sample_charts
 from equipoise.study.page.tables import (
     ARROWS,
     Grid,
@@ -218,10 +218,11 @@ def _samples(
     # With splits a sample of one seed is another of the next, and corrupted those of the first.
     same = runs if study.splits is None else _of_seed(0, runs)
     known = any(row.detection for row in summary.methods)
+    areas = charts.to_html(sample_charts.detection(runs, styles), "detection") if known else None
     return {
         "table": detection_table(summary) if known else None,
-        "curves": charts.to_html(charts.detection(runs, styles), "detection") if known else None,
-        "histograms": charts.histograms(study, same, corrupted),
+        "curves": areas,
+        "histograms": sample_charts.histograms(study, same, corrupted),
         "sheets": {
             method: sheets
             for method, own in same.items()
