@@ -11,6 +11,7 @@ from study import toy
 import equipoise
 from equipoise.errors import UserError
 from equipoise.study import jobs
+from equipoise.study.configuration import Tuned
 from equipoise.study.folder import read_runs
 from equipoise.study.grids import parse_tune
 from equipoise.study.stages import TRYING
@@ -173,3 +174,7 @@ def test_texts_of_the_command_line():
     for wrong in (["lr"], ["lr="], ["lr=a,b"], ["=1,2"], ["20", "lr=1,2"], ["lr=1,2", "lr=3"]):
         with pytest.raises(UserError, match="`tune`"):
             parse_tune(wrong)
+
+
+def test_a_method_without_what_is_tuned_says_so():
+    assert str(Tuned({}, (), 1, 0.5)) == "there was nothing to choose"

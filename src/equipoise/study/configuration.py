@@ -35,6 +35,8 @@ class Tuned:
             f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value!r}"
             for name, value in self.values.items()
         )
+        if not values:
+            return "there was nothing to choose"
         edges = f"; on the edge of what was tried: {', '.join(self.edges)}" if self.edges else ""
         none = "; none came out" if self.validation is None else ""
         return f"{values}, of {self.tried:,} tried{edges}{none}"

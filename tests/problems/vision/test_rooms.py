@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 import equipoise
+from equipoise.errors import UserError
 from equipoise.problems.vision.layout import CLASSES, Scenes, open_part
 from equipoise.problems.vision.made_rooms import rooms
 from equipoise.problems.vision.network import network_of
@@ -228,6 +229,15 @@ def test_methods_learn_from_them(cache, monkeypatch, tmp_path, main):
     (run,) = result.runs
     assert Image.open(io.BytesIO(run.sheet())).format == "WEBP"
     assert 'alt="predictions of sl' in result.page.read_text(encoding="utf-8")
+
+
+def test_a_network_that_cannot_be_is_refused_before_anything_is_drawn(cache, monkeypatch):
+    def drawn(height, width):
+        raise AssertionError("drawn")
+
+    monkeypatch.setattr("equipoise.problems.vision.rooms.dataset.rooms_folder", drawn)
+    with pytest.raises(UserError, match="`network` must be small, large, resnet50"):
+        rooms(network="huge")
 
 
 def test_a_sheet_shows_what_a_network_says_beside_what_is_true(cache):

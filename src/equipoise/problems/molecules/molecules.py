@@ -120,16 +120,16 @@ def molecules(
     check_seed("split_seed", split_seed)
     _check_packages()
     where = called(data)
-    frame = read_frame(data)
-    smiles = smiles_column(frame, smiles, where)
-    labels, left_out = read_labels(frame.drop(columns=smiles), targets, where)
+    texts, labels, left_out = _read(data, smiles, targets, where)
     labels = _first(labels, first, labelled_in_first)
-    check_labels(len(frame), labels.shape[1], where)
+    check_labels(len(labels), labels.shape[1], where)
     kind = kind_of(labels, kind)
-    found = _found(frame[smiles].astype("string").fillna(""), labels, where)
+    found = _found(texts, labels, where)
+    del labels  # of all rows, and hundreds of megabytes
     parts = _parts(found, split, main, held_out, split_seed, where)
     known = learnable(found.labels, found.names, parts.train, main, where)
-    names, numbers = list(labels.columns[known]), np.full(known.sum(), kind == "regression")
+    names = [name for name, learned in zip(found.names, known, strict=True) if learned]
+    numbers = np.full(len(names), kind == "regression")
     values, _, scale = standardised(found.labels[:, known], names, parts.train, numbers, where)
     samples = parts.samples(found.packed, values)
     bits = 8 * found.packed.shape[1]
@@ -146,9 +146,19 @@ def molecules(
         held_out=samples.held_out,
         rows=(1 + found.rows[parts.train]).tolist(),
         recipe=recipe,
-        notes=[*pcba_notes(frame), *left_out, *_notes(found, known, parts)],
-        files=_unparsed(frame[smiles], found.parsed),
+        notes=[*left_out, *_notes(found, known, parts)],
+        files=_unparsed(texts, found.parsed),
     )
+
+
+def _read(
+    data: Path | pd.DataFrame, smiles: str | None, targets: Sequence[str] | None, where: str
+) -> tuple[pd.Series[str], pd.DataFrame, list[str]]:
+    """The SMILES and labels of a table, which is not kept; and notes of it."""
+    frame = read_frame(data)
+    column = smiles_column(frame, smiles, where)
+    labels, left_out = read_labels(frame.drop(columns=column), targets, where)
+    return frame[column].astype("string"), labels, [*pcba_notes(frame), *left_out]
 
 
 def _first(labels: pd.DataFrame, tasks: int | None, labelled_in: int | None) -> pd.DataFrame:
@@ -214,7 +224,7 @@ def _found(texts: pd.Series[str], labels: pd.DataFrame, where: str) -> _Found:
     from equipoise.problems.molecules.fingerprints import fingerprints
     from equipoise.problems.molecules.structures import molecules_of
 
-    packed = fingerprints(texts.tolist())
+    packed = fingerprints(texts.fillna("").tolist())
     parsed = packed.max(axis=1) > 0
     labelled = labels.notna().any(axis=1).to_numpy()
     rows = np.flatnonzero(parsed & labelled)

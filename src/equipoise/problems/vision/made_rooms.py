@@ -11,6 +11,7 @@ from equipoise.errors import UserError
 from equipoise.problems.parameters import check_seed, check_whole
 from equipoise.problems.problem import Problem, Recipe
 from equipoise.problems.vision.layout import Scenes, open_part
+from equipoise.problems.vision.network import network_of
 from equipoise.problems.vision.nyuv2 import checked_share, scenes_problem
 from equipoise.problems.vision.tasks import Protocol
 
@@ -53,6 +54,7 @@ def rooms(
         raise UserError(
             f"the problem rooms needs more packages ({error}): pip install 'equipoise[vision]'"
         ) from error
+    made = network_of(network)  # what cannot be is said before anything is drawn
     folder = rooms_folder(*SIZE)
     train, validation, test = (open_part(folder / part) for part in ("train", "val", "test"))
     order = torch.randperm(scenes, generator=torch.Generator().manual_seed(data_seed)).tolist()
@@ -63,7 +65,7 @@ def rooms(
         validation=Scenes(validation, range(validation.scenes), SIZE),
         test=Scenes(test, range(test.scenes), SIZE),
         protocol=protocol,
-        network=network,
+        network=made,
         main=main,
         augment=augment,
         recipe=recipe,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -107,8 +108,7 @@ def nyuv2(
         held_out=made(train, order[kept : kept + apart]) if apart else None,
         test=made(test, range(test.scenes)),
         protocol=protocol,
-        network=network,
-        weights=weights,
+        network=network_of(network, weights),
         main=main,
         augment=augment,
         recipe=recipe if recipe is not RECIPE else RECIPES[protocol],
@@ -122,8 +122,7 @@ def scenes_problem(
     held_out: Scenes | None,
     test: Scenes,
     protocol: Protocol,
-    network: str,
-    weights: Path | None = None,
+    network: Callable[[], nn.Module],
     main: str | None,
     augment: bool,
     recipe: Recipe,
@@ -141,7 +140,7 @@ def scenes_problem(
         train=part,
         validation=validation,
         test=test,
-        network=network_of(network, weights),
+        network=network,
         shared=trunk_of,
         outputs=_outputs,
         losses=partial(losses, protocol),
