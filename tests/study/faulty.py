@@ -140,7 +140,7 @@ if __name__ == "__main__":
     assert commands  # imported before anything is forked
     torch.set_num_threads(1)
     checkpoints.SHARE = 0
-    results.write_report = lambda *arguments: folder.write_text(arguments[-1], "a page")
+    results.write_report = lambda *arguments: folder.write_text(arguments[4], "a page")
     Path.write_bytes = write_bytes
     os_fdopen = os.fdopen
     folder.os.fdopen = lambda handle, mode: Halved(os_fdopen(handle, mode))

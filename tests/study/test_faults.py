@@ -159,7 +159,7 @@ def quick(monkeypatch):
     """The page is of no influence here, and takes its time."""
     monkeypatch.setattr(
         "equipoise.study.results.write_report",
-        lambda *arguments: write_text(arguments[-1], "page"),
+        lambda *arguments: write_text(arguments[4], "page"),
     )
 
 
