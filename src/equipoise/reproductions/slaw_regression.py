@@ -41,7 +41,12 @@ REPRODUCTION = Reproduction(
         ),
     ),
     axis="number of tasks",
-    quick=Size(variants=sizes(2, 10, 50), seeds=3, steps=1_500, without={"50": (PCGRAD, GRADNORM)}),
+    quick=Size(
+        variants=sizes(2, 10, 50),
+        seeds=3,
+        steps=1_500,
+        without={"50": (PCGRAD, GRADNORM, "dwa", "uncertainty")},
+    ),
     full=Size(variants=sizes(2, 10, 20, 30, 40, 50), seeds=10),
     notes=("The normalised loss is the mean over tasks of the squared error over the scale's.",),
     find=compared,

@@ -20,7 +20,7 @@ REPRODUCTION = Reproduction(
         Claim("SLAW is better than equal weights.", better("slaw")),
     ),
     axis="scenes",
-    quick=Size(variants=VARIANTS, seeds=3, steps=200),
+    quick=Size(variants=VARIANTS, seeds=3, steps=160),
     full=Size(variants=VARIANTS, seeds=10),
     data="the folder of NYUv2 as MTAN has preprocessed it, with train and val",
     notes=(

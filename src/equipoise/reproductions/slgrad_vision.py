@@ -21,7 +21,7 @@ REPRODUCTION = Reproduction(
         ),
     ),
     axis="main task",
-    quick=Size(variants=VARIANTS, seeds=3, steps=80),
+    quick=Size(variants=VARIANTS, seeds=3, steps=64),
     full=Size(variants=VARIANTS, seeds=10),
     data="the folder of NYUv2 as MTAN has preprocessed it, with train and val",
     notes=(
