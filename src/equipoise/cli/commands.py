@@ -235,19 +235,40 @@ _COMPARE = [
 
 _AUDIT = [
     click.Option(
-        ["--method"],
-        default="slgate",
+        ["--check"],
+        type=int,
+        metavar="LABELS",
+        help="Choose so many labels to look up, into check.csv: half the likeliest to be wrong, "
+        "half at random within targets and classes.",
+    ),
+    click.Option(
+        ["--checked"],
+        type=PATH,
+        metavar="FILE",
+        help="That file, with its column 'answer' filled in as far as labels were looked up.",
+    ),
+    click.Option(
+        ["--seed"],
+        type=int,
+        default=0,
         show_default=True,
-        help="What to train with: a weighting of samples that asks for held-out ones.",
+        help="Of the folds, the models and the choice to look up.",
+    ),
+    click.Option(["--jobs"], type=int, default=1, show_default=True, help="Models fitted at once."),
+    click.Option(
+        ["--out"],
+        type=PATH,
+        metavar="FOLDER",
+        help="Where the results go; by default results/audit-PROBLEM.",
     ),
 ]
 
 
 def _command(
-    source: Source, options: Sequence[click.Option], act: Callable[..., None]
+    source: Source, others: Sequence[click.Option], act: Callable[..., None]
 ) -> click.Command:
     """The command that makes the problem of its own options, and acts with the others."""
-    own, others = options_of(source), [*options, *_training(source.recipe)]
+    own = options_of(source)
     names = [str(option.name) for option in (*own, *others)]
     flags = [
         *_HELP["help_option_names"],
@@ -291,13 +312,16 @@ def _compare(console: Console, name: str, **values: Any) -> None:
 
 def _audit(console: Console, name: str, **values: Any) -> None:
     found = audits.audit(name, progress=console, **values)
-    for line in [*found.findings, f"labels: {found.folder / audits.LABELS}"]:
+    there = {"every label": found.folder / audits.TABLE, "page": found.page}
+    if values["check"] is not None:
+        there["to look up"] = found.folder / audits.CHECK
+    for line in [*found.findings, *(f"{what}: {path}" for what, path in there.items())]:
         console.print(line)
 
 
 @equipoise.command(
     cls=_Problems,
-    command_of=lambda source: _command(source, _COMPARE, _compare),
+    command_of=lambda source: _command(source, [*_COMPARE, *_training(source.recipe)], _compare),
     subcommand_metavar="PROBLEM [OPTIONS]",
 )
 def compare() -> None:
@@ -317,18 +341,19 @@ def compare() -> None:
     subcommand_metavar="PROBLEM [OPTIONS]",
 )
 def audit() -> None:
-    """Find training labels that are likely to be wrong, and list the most suspicious first.
+    """Find labels that are likely to be wrong: of every sample and target, classes or numbers.
 
-    PROBLEM is as for compare, with a main task and samples held out, and has the same options:
+    PROBLEM is as for compare, such as table or molecules, and so are its options:
     equipoise audit PROBLEM --help.
 
-    Suspicious is a label on which training makes the main task worse on held-out samples: its
-    alignment, a mean over the training and all seeds, is negative. In labels.csv of the folder,
-    sample counts from 0 in the training part; row, where there is one, from 1 in your own file
-    without its header. Runs are kept as those of compare, and are the same in the same folder.
+    Each label is judged by models that never saw it, and flagged if it is more likely wrong than
+    right. The folder has audit.csv with every label, the likeliest to be wrong first, and a page.
+    In both, row counts from 1 in your own file without its header.
 
-    Labels of other tasks can be right and yet harm the main task, so each task is ranked by itself:
-    to find wrong labels of a task, make it the main one.
+    With --check some labels are chosen to look up; with --checked the answers are learned from,
+    and say how many labels are wrong.
+
+    What is finished is kept: stop with Ctrl-C, give the same command again, and it goes on.
     """
 
 

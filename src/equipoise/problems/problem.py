@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from equipoise.errors import UserError, near_match
 from equipoise.losses import task_names
+from equipoise.problems.labelled import Labelled
 from equipoise.problems.scores import OVERALL, Answers, Metrics, Score
 
 if TYPE_CHECKING:
@@ -113,6 +114,8 @@ class Problem:
     predict: Callable[[Path | pd.DataFrame, Sequence[nn.Module]], pd.DataFrame] | None = None
     """``(new samples, networks)`` → predictions of the networks together, a row a sample; called
     in evaluation mode and without a graph."""
+    labelled: Callable[[], Labelled] | None = None
+    """All samples of all parts with their labels as they are given, for an audit."""
     notes: Sequence[str] = ()
     """Sentences that whoever reads the results should know, such as what was left out."""
     files: Mapping[str, str] = field(default_factory=dict)

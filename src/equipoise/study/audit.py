@@ -1,42 +1,42 @@
-"""Which training labels are suspicious: training on them makes the main task worse elsewhere."""
+"""Which labels are likely to be wrong: every label of every target, by models that never saw it."""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
+from numpy.typing import ArrayLike, NDArray
+from rich.console import Console
 
 from equipoise.errors import UserError
+from equipoise.problems.labelled import Labelled
+from equipoise.problems.parameters import check_seed, check_whole
 from equipoise.problems.problem import Problem
-from equipoise.study.asked import ask
+from equipoise.problems.table.targets import Target
+from equipoise.study.auditing.checking import Answers, choose, estimates, read_answers
+from equipoise.study.auditing.folds import FOLDS, Fit, fits_of, out_of_fold
+from equipoise.study.auditing.frames import frame_of
+from equipoise.study.auditing.judged import Judged, judge
+from equipoise.study.auditing.leaks import check_columns, copies
 from equipoise.study.csv import csv_text
 from equipoise.study.files import write_text
-from equipoise.study.jobs import Candidate, RunError, jobs_of
-from equipoise.study.methods import Method, MethodLike, check_methods
-from equipoise.study.running import run
-from equipoise.study.runs import Run
-from equipoise.study.settings import Settings, with_defaults
-from equipoise.study.sources import ProblemLike
-from equipoise.weighting import Needs
+from equipoise.study.page.audit import write_audit
+from equipoise.study.progress import Counted, console_of
+from equipoise.study.settings import MOST_PROCESSES, PathLike
+from equipoise.study.sources import ProblemLike, Source
 
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
+Features: TypeAlias = "pd.DataFrame | NDArray[Any]"
 
 FIRST = 10
-"""Of the most suspicious labels, how many are said."""
-
-LABELS = "labels.csv"
-"""In the folder of a study: the labels of its audit."""
-
-ASKED = Needs.DERIVATIVES | Needs.HELD_OUT
-"""What a method asks for that aligns samples with held-out ones."""
+"""Of the labels that are likeliest to be wrong, how many are said."""
+TABLE, PAGE, CHECK, CACHE = "audit.csv", "audit.html", "check.csv", "cache"
+"""In the folder of an audit."""
 
 
 @dataclass(frozen=True)
@@ -44,150 +44,214 @@ class Audit:
     """What an audit found."""
 
     folder: Path
-    """Of its runs, as of a study; the labels are in ``labels.csv`` there."""
+    """With ``audit.csv``, ``audit.html``, and ``check.csv`` if labels are to be looked up."""
     labels: pd.DataFrame
-    """Every label that was trained on, see :func:`audit`."""
+    """Every label of every target, the likeliest to be wrong first; see :func:`audit`."""
+    judged: Mapping[str, Judged]
+    """By target."""
+    findings: list[str]
+    """Lines that say what was found."""
 
     @property
-    def findings(self) -> list[str]:
-        """Lines that say what was found, and how well where wrong labels are known."""
-        return findings(self.labels)
+    def page(self) -> Path:
+        """The page to look at."""
+        return self.folder / PAGE
 
     def _repr_html_(self) -> str:
         lines = "".join(f"<p>{html.escape(line)}</p>" for line in self.findings)
         return lines + self.labels.head(FIRST).to_html(index=False)
 
 
-@with_defaults
 def audit(
-    problem: ProblemLike | pd.DataFrame,
+    problem: ProblemLike | Features,
+    labels: Features | pd.Series[Any] | None = None,
     *,
-    method: MethodLike = "slgate",
-    **settings: Unpack[Settings],
+    options: Mapping[str, Any] | None = None,
+    trusted: ArrayLike | None = None,
+    check: int | None = None,
+    checked: PathLike | pd.DataFrame | None = None,
+    seed: int = 0,
+    jobs: int = 1,
+    out: PathLike | None = None,
+    progress: bool | Console = True,
 ) -> Audit:
-    """Find training labels that are likely to be wrong, the most suspicious first.
+    """Find labels that are likely to be wrong, in every target, classes or numbers.
 
-    Suspicious is a label on which training makes the main task worse on held-out samples. Labels of
-    another task can be right and yet harm the main one, so tasks are ranked apart: to find wrong
-    labels of a task, make it the main one. The runs are those of a study of the same folder, which
-    :func:`~equipoise.compare` of this problem goes on with, and the other way round.
+    Each label is judged by models that never saw it: five folds, each predicted from the others by
+    logistic or ridge regression, extra trees and boosting (scikit-learn), and where there are
+    several targets once more with the others as inputs. Of classes, a temperature and the rates at
+    which one is taken for another are fitted by the likelihood of the given labels; of numbers,
+    residuals are Student's t, and a wrong number may be anywhere. So a label has a probability of
+    being wrong, and is flagged above one half.
 
     Args:
-        problem: with a main task and samples held out; see :func:`~equipoise.compare` for this
-            and all that is not said here.
-        method: a weighting of samples that asks for held-out ones.
-        settings: as there; alignments are means over the seeds, and ``out`` is the folder of
-            ``labels.csv`` too.
+        problem: samples to learn from, ``(samples, features)`` in a data frame or an array, with
+            ``labels``; or a problem as :func:`~equipoise.compare` takes it, with ``options``.
+        labels: with samples, their labels ``(samples,)`` or ``(samples, targets)``, NaN or None
+            where missing. The kind of each target is found, unless ``options`` has ``kinds``.
+        options: of the problem; with samples, of the problem ``table``.
+        trusted: with samples, which have labels that are known to be right, boolean
+            ``(samples,)``: these are learned from and never flagged.
+        check: how many labels to choose that a person should look up, into ``check.csv``: half
+            are the likeliest to be wrong, half at random within targets and classes.
+        checked: that file, with its column ``answer`` filled in as far as labels were looked up,
+            the given label where it is right. The answers are learned from in its place.
+        seed: of folds, models and the choice to look up.
+        jobs: models that are fitted at once.
+        out: the folder; by default ``results/audit-PROBLEM``. What is fitted is kept there, so an
+            audit that was stopped goes on.
+        progress: whether to show how it goes, or where.
 
     Returns:
-        Its ``labels`` are the main task's first, of a task the most suspicious first. Columns
-        ``sample`` (in the training part, from 0), ``task``, ``alignment`` (mean over steps and
-        seeds, in units of the root mean square of batch and task; negative where the label harms)
-        and ``rank`` (within the task, 1 for the most negative); ``row`` if the problem knows that
-        of the user's file, and ``corrupted``, 0 or 1, if it knows which labels are wrong.
+        Its ``labels`` have a row for each label that is there. Columns ``row`` (in the user's file
+        or of the samples, from 1), ``target``, ``given``, ``likely``, ``probability wrong``, and
+        ``flagged``, 0 or 1; ``checked`` with the answers, if there are any; ``corrupted``, 0 or 1,
+        if the problem knows which labels are wrong.
 
     Raises:
-        UserError: for what cannot be, or if a run fails or diverges.
+        UserError: for what cannot be, such as a class with fewer labels than folds, or a column
+            that holds a target.
     """
-    asked = ask(problem, settings)
-    chosen = check_audit(method, asked.problem)
-    jobs = jobs_of([Candidate(chosen, asked.training)], range(asked.seeds))
-    runs, failures = run(asked, jobs)
-    if failures:
-        raise RunError(failures)
-    labels = label_table(asked.problem, list(runs.values()))
-    write_text(asked.out / LABELS, csv_text(labels))
-    return Audit(asked.out, labels)
-
-
-def check_audit(given: MethodLike, problem: Problem) -> Method:
-    """The method that is given.
-
-    Raises:
-        UserError: if it is none that an audit can train with, or not on this problem.
-    """
-    method, *others = check_methods([given], problem)
-    if others:
-        raise UserError("`method` is one method, such as slgate; leave out the others")
-    if ASKED not in method.needs:
+    check_seed("seed", seed)
+    check_whole("jobs", jobs, 1, MOST_PROCESSES)
+    if check is not None:
+        check_whole("check", check, 2, 1_000_000)
+    name, labelled = _labelled(problem, labels, dict(options or {}), trusted)
+    folder = Path(out) if out is not None else Path("results") / f"audit-{name}"
+    if check is not None and (folder / CHECK).exists():
         raise UserError(
-            f"`method`: {method.label} does not align samples with held-out ones; use slgate or "
-            "slgrad"
+            f"there is {folder / CHECK} already, which somebody may have filled in: give it as "
+            "`checked`, move it, or give another `out`"
         )
-    return method
+    _check_targets(labelled.targets)
+    check_columns(labelled.shown, labelled.targets)
+    answers = Answers.none(labelled) if checked is None else read_answers(checked, labelled)
+    judged = _judged(labelled, answers, seed, jobs, folder / CACHE, console_of(progress))
+    table = _table(labelled, judged)
+    found = _findings(labelled, judged, table, answers)
+    write_text(folder / TABLE, csv_text(table))
+    write_audit(name, labelled, judged, found, folder / PAGE)
+    if check is not None:
+        write_text(folder / CHECK, csv_text(choose(labelled, judged, check, seed)))
+    return Audit(folder, table, judged, found)
 
 
-def label_table(problem: Problem, runs: Sequence[Run]) -> pd.DataFrame:
-    """Every label that the runs trained on, see :func:`audit`.
-
-    Raises:
-        UserError: if one diverged.
-    """
-    alignment = _mean_alignments(problem, runs)
-    samples, tasks = np.nonzero(~np.isnan(alignment))
-    table = pd.DataFrame(
-        {
-            "sample": samples,
-            "task": np.array(problem.tasks, object)[tasks],
-            "alignment": alignment[samples, tasks],
-        }
-    )
-    table["rank"] = table.groupby("task")["alignment"].rank(method="first").astype(int)
-    if problem.rows is not None:
-        table["row"] = np.asarray(problem.rows)[samples]
-    if problem.corrupted is not None:
-        table["corrupted"] = problem.corrupted.numpy()[samples, tasks].astype(int)
-    order = [problem.main, *(task for task in problem.tasks if task != problem.main)]
-    place = table["task"].map({task: number for number, task in enumerate(order)})
-    return table.iloc[np.lexsort((table["rank"], place))].reset_index(drop=True)
+def _labelled(
+    problem: ProblemLike | Features,
+    labels: Features | pd.Series[Any] | None,
+    options: dict[str, Any],
+    trusted: ArrayLike | None,
+) -> tuple[str, Labelled]:
+    """What to audit, and what to call it."""
+    if labels is not None:
+        data, targets, column = frame_of(problem, labels, trusted)
+        options = {"data": data, "targets": targets, "trusted": column, **options}
+        problem = "table"
+    elif trusted is not None:
+        raise UserError("`trusted` is of samples with `labels`; a table has a column for it")
+    elif isinstance(problem, pd.DataFrame):
+        problem, options = "table", {"data": problem, **options}
+    source = Source.of(cast(ProblemLike, problem))
+    made = {} if isinstance(source.made, Problem) else source.options(options)
+    found = source.make(made)
+    if found.labelled is None:
+        raise UserError(f"{source.name} does not say what its labels are: it has no `labelled`")
+    return re.sub(r"[^\w.-]", "-", source.name), found.labelled()
 
 
-def findings(table: pd.DataFrame) -> list[str]:
-    """Lines that say what :func:`audit` found, and how well where wrong labels are known.
-
-    They are of the main task, and of those others that have labels known to be wrong.
-    """
-    counted = (
-        f"{len(table):,} labels of {table['sample'].nunique():,} training samples, of which "
-        f"{(table['alignment'] < 0).sum():,} have a negative alignment"
-    )
-    main, *others = table["task"].unique()
-    wrong = set(table["task"][table["corrupted"] > 0]) if "corrupted" in table else set()
-    shown = [main, *(task for task in others if task in wrong)]
-    parts = ((name, table[table["task"] == name]) for name in shown)
-    return [counted, *(line for name, part in parts for line in _found(name, part))]
-
-
-def _found(name: str, table: pd.DataFrame) -> list[str]:
-    place = "row" if "row" in table else "sample"
-    first = [
-        f"{each[place]} ({each['alignment']:.2f})" for each in table.head(FIRST).to_dict("records")
-    ]
-    suspicious = f"{name}: most suspicious, by {place} and alignment: {', '.join(first)}"
-    if "corrupted" not in table or table["corrupted"].nunique() < 2:
-        return [suspicious]
-    wrong = table["corrupted"]
-    number = int(wrong.sum())
-    area = roc_auc_score(wrong, -table["alignment"])
-    return [
-        suspicious,
-        f"{name}: of the {number:,} most suspicious labels {wrong.head(number).mean():.1%} are "
-        f"among the {number:,} known to be wrong, {wrong.mean():.1%} by chance; area under the ROC "
-        f"curve of the alignment {area:.3f}, 0.5 by chance",
-    ]
-
-
-def _mean_alignments(problem: Problem, runs: Sequence[Run]) -> NDArray[np.float64]:
-    """Means over the runs, ``(samples, tasks)``; NaN where none had a label."""
-    total, number = np.zeros((2, len(problem.train), len(problem.tasks)))
-    for each in runs:
-        if each.facts.diverged_at is not None:
+def _check_targets(targets: Sequence[Target]) -> None:
+    for target in targets:
+        there = target.values[~np.isnan(target.values)]
+        if len(np.unique(there)) < 2:
             raise UserError(
-                f"training diverged at step {each.facts.diverged_at:,}, so it does not tell which "
-                "labels are wrong: give a smaller `lr`"
+                f"all labels of {target.name!r} are the same, so none can be told to be wrong: "
+                "leave it out of `targets`"
             )
-        alignments = each.samples_part("alignments")
-        seen = ~np.isnan(alignments)
-        total += np.where(seen, alignments, 0)
-        number += seen
-    return total / np.where(number, number, np.nan)
+        if not target.classes:
+            continue
+        counts = np.bincount(there.astype(int), minlength=len(target.classes))
+        if counts.min() < FOLDS:
+            raise UserError(
+                f"class {target.classes[int(counts.argmin())]!r} of {target.name!r} has "
+                f"{counts.min()} labels, and an audit in {FOLDS} folds needs {FOLDS}: merge it "
+                "with another class, or empty these cells"
+            )
+
+
+def _judged(
+    labelled: Labelled,
+    answers: Answers,
+    seed: int,
+    jobs: int,
+    cache: Path,
+    console: Console,
+) -> dict[str, Judged]:
+    """The labels of each target, judged."""
+    given = labelled.targets
+    learned = [replace(each, values=answers.corrected(place)) for place, each in enumerate(given)]
+    fits = fits_of(learned, labelled.groups, copies(given), seed)
+    trusted = np.zeros(len(labelled.rows), bool) if labelled.trusted is None else labelled.trusted
+    predictions: dict[tuple[int, str, bool], NDArray[np.float64]] = {}
+    with Counted(len(fits), "models", console) as bar:
+        found = out_of_fold(labelled, learned, fits, seed=seed, jobs=jobs, cache=cache)
+        for fit, predicted in zip(fits, found, strict=True):
+            _gather(predictions, fit, predicted, len(labelled.rows))
+            bar.advance()
+    return {
+        target.name: judge(
+            target,
+            [each for (own, *_), each in predictions.items() if own == place],
+            trusted,
+            answers.values[:, place],
+        )
+        for place, target in enumerate(given)
+    }
+
+
+def _gather(
+    predictions: dict[tuple[int, str, bool], NDArray[np.float64]],
+    fit: Fit,
+    predicted: NDArray[np.float64],
+    samples: int,
+) -> None:
+    """Put what was predicted for a fold in its place among those of all samples."""
+    key = (fit.target, fit.member, bool(fit.others))
+    if key not in predictions:
+        predictions[key] = np.full((samples, *predicted.shape[1:]), np.nan)
+    predictions[key][fit.test] = predicted
+
+
+def _table(labelled: Labelled, judged: Mapping[str, Judged]) -> pd.DataFrame:
+    parts = []
+    for place, each in enumerate(judged.values()):
+        part = each.frame(labelled.rows)
+        if labelled.wrong is not None:
+            part["corrupted"] = labelled.wrong[each.samples, place].astype(int)
+        parts.append(part)
+    table = pd.concat(parts, ignore_index=True)
+    return table.sort_values("probability wrong", ascending=False, kind="stable", ignore_index=True)
+
+
+def _findings(
+    labelled: Labelled, judged: Mapping[str, Judged], table: pd.DataFrame, answers: Answers
+) -> list[str]:
+    """What was found, a line or more for each target."""
+    lines = []
+    for place, (name, each) in enumerate(judged.items()):
+        flagged = int(each.flagged.sum())
+        line = f"{name}: {each.share_text} of {len(each.samples):,} labels are wrong"
+        line += f"; {flagged:,} flagged"
+        if flagged:
+            line += f", of which {each.expected_precision:.0%} are expected to be wrong"
+        if labelled.wrong is not None and flagged:
+            known = labelled.wrong[each.samples, place]
+            line += f" and {known[each.flagged].mean():.0%} are known to be"
+        lines.append(line)
+    lines += estimates(labelled, judged, answers)
+    worst = [
+        f"row {row} ({target}: {given} → {likely}, {wrong:.2f})"
+        for row, target, given, likely, wrong, *_ in table[table["flagged"] == 1]
+        .head(FIRST)
+        .itertuples(index=False)
+    ]
+    return [*lines, f"likeliest to be wrong: {', '.join(worst)}"] if worst else lines

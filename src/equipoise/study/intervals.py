@@ -40,6 +40,11 @@ class Interval(NamedTuple):
         return f"{self.mean_text} [{', '.join(shown)}]"
 
     @property
+    def percent(self) -> str:
+        """A share, in percent."""
+        return f"{100 * self.mean:.1f} ± {100 * self.half_width:.1f}%"
+
+    @property
     def mean_text(self) -> str:
         """The mean to as many digits as the interval lets stand."""
         decimals = self._decimals

@@ -65,17 +65,7 @@ class Progress:
         """Of the runs that have ended, all that they were to take."""
         self.on_the_way: dict[str, int] = {}
         self.drawn = 0.0
-        drawn = (console.is_terminal or console.is_jupyter) and not console.quiet
-        self.bars = Bars(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("steps, left"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not drawn,
-            transient=True,
-        )
+        self.bars = _bars(console, "steps, left")
         self.bar = self.bars.add_task("", total=sum(job.training.steps for job in jobs))
 
     def __enter__(self) -> Progress:
@@ -125,6 +115,45 @@ class Progress:
         shown = names[0] if len(names) == 1 else f"{len(names)} runs at once"
         completed = self.steps_done + sum(self.on_the_way.values())
         self.bars.update(self.bar, completed=completed, description=shown if names else "")
+
+
+class Counted:
+    """A bar of things done out of so many, where one can be drawn.
+
+    Args:
+        total: how many there are.
+        what: they are.
+        console: where it is shown.
+    """
+
+    def __init__(self, total: int, what: str, console: Console) -> None:
+        self.bars = _bars(console, f"{what}, left")
+        self.bar = self.bars.add_task("", total=total)
+
+    def __enter__(self) -> Counted:
+        self.bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bars.stop()
+
+    def advance(self) -> None:
+        """One more is done."""
+        self.bars.advance(self.bar)
+
+
+def _bars(console: Console, unit: str) -> Bars:
+    drawn = (console.is_terminal or console.is_jupyter) and not console.quiet
+    return Bars(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not drawn,
+        transient=True,
+    )
 
 
 def _result(study: Study, run: Run, trained: bool) -> str:

@@ -91,6 +91,25 @@ def as_floats(column: pd.Series[Any], where: str) -> NDArray[np.float64]:
     return values
 
 
+TRUE, FALSE = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no", "")
+
+
+def as_truth(column: pd.Series[Any], where: str) -> NDArray[np.bool_]:
+    """Which cells say yes; empty ones say no.
+
+    Raises:
+        UserError: if one says neither.
+    """
+    told = column.astype("string").fillna("").str.strip().str.lower()
+    unclear = ~told.isin([*TRUE, *FALSE])
+    if unclear.any():
+        raise UserError(
+            f"column {column.name!r} of {where} must say 1 or 0, true or false, or yes or no, "
+            f"found {column[unclear].iloc[0]!r}"
+        )
+    return told.isin(TRUE).to_numpy(bool)
+
+
 def _neither(column: pd.Series[Any], found: str, where: str) -> UserError:
     return UserError(
         f"column {column.name!r} of {where} holds {found} values, such as {first_of(column)}, "

@@ -18,11 +18,13 @@ from equipoise.errors import UserError, near_match
 from equipoise.problems.curves import average_precision, roc_auc
 from equipoise.problems.images.cifar_files import Cifar, Images, read_cifar
 from equipoise.problems.images.lenet import LeNet, trunk_of
+from equipoise.problems.labelled import labelled_parts
 from equipoise.problems.metrics import Averaged, Gathered
 from equipoise.problems.noise import Noisy, draw_corrupted, noise_notes
 from equipoise.problems.parameters import LARGEST, check_seed, check_whole
 from equipoise.problems.problem import Problem, Recipe
 from equipoise.problems.scores import Score
+from equipoise.problems.table.targets import Target
 
 TRAINING, VALIDATION, TEST = 800, 1_000, 2_000
 LEAST = 100
@@ -116,6 +118,12 @@ def cifar10(
         held_out=own,
         corrupted=corrupted if noise else None,
         pictures=lambda indices: pixels[0][indices].permute(0, 2, 3, 1).numpy(),
+        labelled=lambda: labelled_parts(
+            {"train": train, "held out": own, "validation": validation, "test": test},
+            partial(_targets, tasks),
+            corrupted if noise else None,
+            images=True,
+        ),
         notes=[
             f"Images to train on {len(train):,}, held out {len(own):,}, to choose on "
             f"{len(validation):,}, all from the {len(file.train.labels):,} of the file's training "
@@ -124,6 +132,11 @@ def cifar10(
             *noise_notes(corrupted, tasks, labels[0]),
         ],
     )
+
+
+def _targets(tasks: Sequence[str], labels: NDArray[np.float64]) -> list[Target]:
+    pairs = zip(tasks, labels.T, strict=True)
+    return [Target(task, "binary", own, ("no", "yes")) for task, own in pairs]
 
 
 def _class(name: str, classes: Sequence[str]) -> str:

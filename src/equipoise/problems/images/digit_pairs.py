@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy
 
 from equipoise.problems.classes import multiclass_losses
 from equipoise.problems.scores import Answers, Score
+from equipoise.problems.table.targets import Target
 
 TASKS = ("left", "right")
 CLASSES = 10
@@ -40,6 +43,13 @@ def overlaid(images: Tensor, rows: Tensor, columns: Tensor, size: tuple[int, int
     column = columns[:, :, None, None] + torch.arange(width)
     canvas[pair, side, row, column] = images
     return canvas.amax(1, keepdim=True)
+
+
+def digit_targets(labels: NDArray[np.float64]) -> list[Target]:
+    """The digits ``(pairs, 2)`` as targets of an audit."""
+    classes = tuple(map(str, range(CLASSES)))
+    pairs = zip(TASKS, labels.T, strict=True)
+    return [Target(task, "multiclass", own, classes) for task, own in pairs]
 
 
 def losses(logits: Tensor, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, None]:

@@ -15,11 +15,13 @@ from equipoise.problems.images.digit_pairs import (
     SCORES,
     TASKS,
     answers,
+    digit_targets,
     losses,
     overlaid,
 )
 from equipoise.problems.images.idx import read_idx
 from equipoise.problems.images.lenet import LeNet, trunk_of
+from equipoise.problems.labelled import labelled_parts
 from equipoise.problems.noise import Noisy, draw_corrupted, noise_notes
 from equipoise.problems.parameters import check_seed, check_whole
 from equipoise.problems.problem import Problem, Recipe
@@ -92,16 +94,18 @@ def multimnist(
             strict=True,
         )
     ]
-    (pictures, digits), held_out, validation = parts
-    test = _pairs(*_read(data, "t10k"), others, offset, generator)
+    (pictures, digits), *rest = parts
+    rest.append(_pairs(*_read(data, "t10k"), others, offset, generator))
     corrupted = draw_corrupted(pairs, TASKS, main, noise, noisy, generator)
     wrong = (digits + torch.randint(1, CLASSES, digits.shape, generator=generator)) % CLASSES
     digits = torch.where(corrupted, wrong, digits)
+    train = TensorDataset(pictures, digits)
+    held_out, validation, test = (TensorDataset(*part) for part in rest)
     return Problem(
         tasks=TASKS,
-        train=TensorDataset(pictures, digits),
-        validation=TensorDataset(*validation),
-        test=TensorDataset(*test),
+        train=train,
+        validation=validation,
+        test=test,
         network=lambda: LeNet(pictures, (len(TASKS), CLASSES)),
         shared=trunk_of,
         losses=losses,
@@ -109,9 +113,15 @@ def multimnist(
         scores=SCORES,
         recipe=recipe,
         main=main,
-        held_out=TensorDataset(*held_out),
+        held_out=held_out,
         corrupted=corrupted if noise else None,
         pictures=lambda indices: pictures[indices].permute(0, 2, 3, 1).numpy(),
+        labelled=lambda: labelled_parts(
+            {"train": train, "held out": held_out, "validation": validation, "test": test},
+            digit_targets,
+            corrupted if noise else None,
+            images=True,
+        ),
         notes=noise_notes(corrupted, TASKS, digits),
     )
 

@@ -26,6 +26,7 @@ from equipoise.problems.frames.labels import (
     standardised,
 )
 from equipoise.problems.frames.reading import called, read_frame
+from equipoise.problems.labelled import Labelled
 from equipoise.problems.memory import check_labels
 from equipoise.problems.metrics import R2, Gathered
 from equipoise.problems.molecules.assays import pcba_notes, smiles_column
@@ -42,6 +43,7 @@ from equipoise.problems.parameters import check_seed, check_whole
 from equipoise.problems.parts import Parts, Rows, parted, split_by_group
 from equipoise.problems.problem import Problem, Recipe
 from equipoise.problems.scores import Score
+from equipoise.problems.table.targets import Target
 
 LEAST = 10
 """Molecules without which a tenth is nothing."""
@@ -148,6 +150,26 @@ def molecules(
         recipe=recipe,
         notes=[*left_out, *_notes(found, known, parts)],
         files=_unparsed(texts, found.parsed),
+        labelled=partial(_all_labels, found, known, kind),
+    )
+
+
+def _all_labels(found: _Found, known: NDArray[np.bool_], kind: Kind) -> Labelled:
+    """All rows with their labels; those of a molecule belong together."""
+    from equipoise.problems.molecules.structures import drawn
+
+    names = [name for name, learned in zip(found.names, known, strict=True) if learned]
+    classes = ("0", "1") if kind == "binary" else ()
+    return Labelled(
+        inputs=np.unpackbits(found.packed, axis=1).astype(np.float32),
+        targets=[
+            Target(name, kind, own, classes)
+            for name, own in zip(names, found.labels[:, known].T, strict=True)
+        ],
+        rows=1 + found.rows,
+        shown=pd.DataFrame({"smiles": found.smiles}),
+        groups=found.molecule,
+        pictures=lambda samples: np.stack([drawn(found.smiles[sample]) for sample in samples]),
     )
 
 

@@ -8,10 +8,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from PIL import Image
 from rdkit import Chem, rdBase
+from rdkit.Chem import Draw
 from rdkit.Chem.Scaffolds import MurckoScaffold
 
+SIDE = 160
+"""Of a picture, in pixels."""
 _canonical: Callable[[str], str] = Chem.CanonSmiles
+_image: Callable[..., Image.Image] = Draw.MolToImage
 _scaffold: Callable[[str], str] = MurckoScaffold.MurckoScaffoldSmiles
 
 
@@ -32,6 +37,13 @@ def scaffolds_of(smiles: Sequence[str]) -> NDArray[np.int64]:
     """A number for each row, equal where Bemis-Murcko scaffolds are; one for all without a ring."""
     with rdBase.BlockLogs():
         return _numbered([_scaffold(text) for text in smiles])
+
+
+def drawn(smiles: str) -> NDArray[np.uint8]:
+    """A picture of a molecule ``(height, width, 3)``."""
+    with rdBase.BlockLogs():
+        image = _image(Chem.MolFromSmiles(smiles), size=(SIDE, SIDE))
+    return np.asarray(image.convert("RGB"))
 
 
 def _numbered(names: Sequence[str | bytes]) -> NDArray[np.int64]:

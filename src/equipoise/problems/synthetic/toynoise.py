@@ -6,15 +6,19 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Annotated, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 from torchmetrics import MeanSquaredError
 
+from equipoise.problems.labelled import labelled_parts
 from equipoise.problems.noise import Noisy, draw_corrupted, noise_notes
 from equipoise.problems.parameters import check_seed
 from equipoise.problems.problem import Problem, Recipe
 from equipoise.problems.scores import Score
+from equipoise.problems.table.targets import Target
 
 TASKS = ("main", "auxiliary")
 INPUTS, WIDTH, LAYERS = 250, 64, 3
@@ -77,11 +81,20 @@ def toynoise(
         main=main,
         held_out=held_out,
         corrupted=corrupted if noise else None,
+        labelled=lambda: labelled_parts(
+            {"train": train, "held out": held_out, "test": test},
+            _targets,
+            corrupted if noise else None,
+        ),
         notes=[
             "The held-out samples are also those to choose the step on, as in the paper.",
             *noise_notes(corrupted, TASKS),
         ],
     )
+
+
+def _targets(labels: NDArray[np.float64]) -> list[Target]:
+    return [Target(task, "regression", own) for task, own in zip(TASKS, labels.T, strict=True)]
 
 
 class Network(nn.Module):

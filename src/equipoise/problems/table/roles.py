@@ -25,6 +25,8 @@ class Roles:
     leave_out: Sequence[str]
     group: str | None
     time: str | None
+    trusted: str | None
+    """Which rows have labels that are known to be right."""
 
     @property
     def places(self) -> list[str]:
@@ -34,7 +36,11 @@ class Roles:
     @property
     def others(self) -> set[str]:
         """What is no feature unless it is named as one."""
-        return {*self.targets, *self.leave_out, *self.places}
+        return {*self.targets, *self.leave_out, *self.places, *self._trusted}
+
+    @property
+    def _trusted(self) -> list[str]:
+        return [] if self.trusted is None else [self.trusted]
 
     def check(self, frame: pd.DataFrame, where: str) -> None:
         """Raise a :class:`UserError` if a column is not there, or roles do not go together."""
@@ -46,7 +52,11 @@ class Roles:
         roles = {
             "`targets`": self.targets,
             "`features`": self.features or (),
-            "`leave_out`, `group` or `time`": (*self.leave_out, *self.places),
+            "`leave_out`, `group`, `time` or `trusted`": (
+                *self.leave_out,
+                *self.places,
+                *self._trusted,
+            ),
         }
         for parameter, names in {**roles, "`categorical`": self.categorical}.items():
             for name in names:

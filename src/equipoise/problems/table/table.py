@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from equipoise.errors import UserError
-from equipoise.problems.frames.columns import as_times, some
+from equipoise.problems.frames.columns import as_times, as_truth, some
 from equipoise.problems.frames.labels import HELD_OUT, UNLEARNABLE, counted
 from equipoise.problems.frames.reading import Source, called, read_frame
+from equipoise.problems.labelled import Labelled
 from equipoise.problems.memory import check_labels
 from equipoise.problems.parameters import check_seed
 from equipoise.problems.parts import (
@@ -74,6 +75,9 @@ def table(
         str | None, "column of groups, such as a patient's rows, that must not be parted"
     ] = None,
     time: Annotated[str | None, "column of times: train on the earliest, test on the last"] = None,
+    trusted: Annotated[
+        str | None, "column that is 1, true or yes where the labels of a row are known to be right"
+    ] = None,
     split_seed: Annotated[int, "seed of the split into training, validation and test"] = 0,
     trunk: Annotated[tuple[int, ...], "widths of the shared layers"] = (128, 64),
     head: Annotated[int, "width of a hidden layer of each task's own; 0 for none"] = 0,
@@ -110,7 +114,7 @@ def table(
     """
     check_seed("split_seed", split_seed)
     check_layers(trunk, head)
-    roles = Roles(targets, main, features, categorical, leave_out, group, time)
+    roles = Roles(targets, main, features, categorical, leave_out, group, time, trusted)
     where = called(data)
     whole = read_frame(data)
     frame = _labelled(whole, roles, where)
@@ -118,7 +122,8 @@ def table(
     parts = _parts(frame, found, roles, held_out, split_seed, where)
     learned = learn(found, parts.train, main, where)
     encoder = fit_encoder(frame, choose_features(frame, roles, where), parts.train, where)
-    samples = parts.samples(encoder.encode(frame, where), learned.labels)
+    inputs = encoder.encode(frame, where)
+    samples = parts.samples(inputs, learned.labels)
     widths = [samples.train.tensors[0].shape[1], *trunk]
     check_size(widths, head, learned.targets)
     return Problem(
@@ -135,6 +140,7 @@ def table(
         held_out=samples.held_out,
         rows=(1 + frame.index[parts.train]).tolist(),
         predict=partial(_predict, encoder, learned),
+        labelled=partial(_all_labels, frame, inputs, found, encoder.columns.names, roles, where),
         recipe=recipe,
         notes=_notes(whole, frame, encoder.columns, roles, parts, learned),
     )
@@ -158,6 +164,24 @@ def _predict(
 ) -> pd.DataFrame:
     rows = torch.from_numpy(encoder.encode_new(read_frame(data), called(data)))
     return predicted(torch.split(rows, CHUNK), networks, learned)
+
+
+def _all_labels(
+    frame: pd.DataFrame,
+    inputs: NDArray[np.float32],
+    targets: Sequence[Target],
+    features: Sequence[str],
+    roles: Roles,
+    where: str,
+) -> Labelled:
+    return Labelled(
+        inputs=inputs,
+        targets=targets,
+        rows=1 + frame.index.to_numpy(np.int64),
+        shown=frame[list(features)].reset_index(drop=True),
+        groups=None if roles.group is None else pd.factorize(frame[roles.group])[0],
+        trusted=None if roles.trusted is None else as_truth(frame[roles.trusted], where),
+    )
 
 
 def _trunk(network: nn.Module) -> Iterable[nn.Parameter]:

@@ -37,6 +37,13 @@ class Target:
     classes: tuple[str, ...] = ()
     """The classes, in order; none where numbers are predicted."""
 
+    def named(self, values: NDArray[np.float64]) -> list[str | float | None]:
+        """Labels as the user has them, ``None`` where missing."""
+        return [
+            None if np.isnan(value) else self.classes[int(value)] if self.classes else value
+            for value in values.tolist()
+        ]
+
     @property
     def columns(self) -> list[str]:
         """Names of the columns that its predictions are in."""

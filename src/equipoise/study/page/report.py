@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Mapping, Sequence
 from itertools import compress
 from pathlib import Path
@@ -13,7 +12,6 @@ import numpy as np
 import plotly.graph_objects as go
 from markupsafe import Markup
 from numpy.typing import NDArray
-from PIL import Image
 from plotly.offline import get_plotlyjs
 
 from equipoise.study.configuration import Study
@@ -21,6 +19,7 @@ from equipoise.study.confirming import Confirmation
 from equipoise.study.files import write_text
 from equipoise.study.names import IDEAL, REFERENCE, SINGLE
 from equipoise.study.page import charts, sample_charts
+from equipoise.study.page.pictures import data_uri
 from equipoise.study.page.tables import (
     ARROWS,
     Grid,
@@ -42,8 +41,6 @@ from equipoise.study.verdict import verdict
 
 PANELS = 6
 """Methods beyond which their panels are shown one at a time."""
-LARGEST = 96
-"""Height and width in pixels beyond which a picture is made smaller."""
 _HASH = "sha256:"
 
 
@@ -247,7 +244,7 @@ def _contact_sheets(
     pictures = [
         Picture(
             sample=int(sample),
-            source=_data_uri(picture),
+            source=data_uri(picture),
             wrong="" if corrupted is None else ", ".join(compress(study.tasks, corrupted[sample])),
         )
         for sample, picture in zip(
@@ -256,12 +253,3 @@ def _contact_sheets(
     ]
     sheets = {"largest": pictures[:SHOWN], "smallest": pictures[SHOWN:][::-1]}
     return {name: sheet for name, sheet in sheets.items() if sheet}
-
-
-def _data_uri(picture: NDArray[np.uint8]) -> str:
-    """A picture ``(height, width, 1 or 3)`` as a PNG, smaller if it is large."""
-    image = Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
-    image.thumbnail((LARGEST, LARGEST))
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

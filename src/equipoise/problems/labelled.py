@@ -1,0 +1,75 @@
+"""Samples with all their labels, as an audit looks at them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import TensorDataset
+
+from equipoise.problems.table.targets import Target
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Every sample that has a label, whichever part of a problem it is in."""
+
+    inputs: NDArray[np.float32]
+    """What models learn from, ``(samples, inputs)``, all finite."""
+    targets: Sequence[Target]
+    """The labels as they are given, ``(samples,)`` each."""
+    rows: NDArray[np.int64]
+    """Place of each sample in the user's file, from 1 and without the header."""
+    shown: pd.DataFrame
+    """What a person is shown of each sample, such as the columns of its row."""
+    groups: NDArray[np.int64] | None = None
+    """A number for each sample, equal where they belong together, such as one molecule's rows."""
+    trusted: NDArray[np.bool_] | None = None
+    """Which samples have labels that are known to be right."""
+    wrong: NDArray[np.bool_] | None = None
+    """Which labels are known to be wrong, ``(samples, targets)``; of made-up noise."""
+    pictures: Callable[[NDArray[np.int64]], NDArray[np.uint8]] | None = None
+    """Samples at indices as pictures ``(samples, height, width, 1 or 3)``."""
+
+
+def labelled_parts(
+    parts: Mapping[str, TensorDataset],
+    targets: Callable[[NDArray[np.float64]], Sequence[Target]],
+    corrupted: Tensor | None = None,
+    *,
+    images: bool = False,
+) -> Labelled:
+    """The samples of all parts, one after the other.
+
+    Args:
+        parts: inputs and labels ``(samples, tasks)`` of each part, by name; training first.
+        targets: from all labels to targets.
+        corrupted: which labels of the first part are wrong, if some are known to be.
+        images: whether inputs are pictures ``(samples, channels, height, width)``, uint8.
+    """
+    tensors = [part.tensors for part in parts.values()]
+    inputs, labels = (torch.cat(each) for each in zip(*tensors, strict=True))
+    sizes = [len(each) for each, _ in tensors]
+    wrong = None
+    if corrupted is not None:
+        wrong = np.zeros(labels.shape, bool)
+        wrong[: len(corrupted)] = corrupted.numpy()
+    pictures = inputs.movedim(1, -1).numpy() if images else None
+    return Labelled(
+        inputs=inputs.flatten(1).numpy().astype(np.float32),
+        targets=targets(labels.double().numpy()),
+        rows=np.arange(1, len(inputs) + 1),
+        shown=pd.DataFrame(
+            {
+                "part": np.repeat(list(parts), sizes),
+                "sample": np.concatenate([np.arange(size) for size in sizes]),
+            }
+        ),
+        wrong=wrong,
+        pictures=None if pictures is None else pictures.__getitem__,
+    )
