@@ -1,145 +1,217 @@
-import json
+"""Audits from end to end: of tables, of other problems, of what cannot be audited."""
+
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score
 from study import toy
 
+import equipoise
 from equipoise.errors import UserError
 from equipoise.study.audit import audit
-from equipoise.study.compare import compare
+from equipoise.study.auditing import folds
+from equipoise.study.auditing.members import OF_CLASSES, OF_NUMBERS
 
-USUAL = {"steps": 60, "seeds": 2, "progress": False}
-
-
-def mean_alignments(folder):
-    """Of the runs of a study, from their files."""
-    runs = []
-    for seed in range(2):
-        with np.load(folder / "runs" / "slgate" / f"seed-{seed}" / "samples.npz") as arrays:
-            runs.append(arrays["alignments"].astype(float))
-    return np.mean(runs, axis=0)
+ROWS = 240
+QUIET = {"progress": False}
 
 
-def test_every_label_is_ranked_by_its_mean_alignment(tmp_path):
-    problem = toy.noisy()
-    found = audit(problem, out=tmp_path / "out", **USUAL)
-    table, said = found.labels, "\n".join(found.findings)
-    expected = mean_alignments(tmp_path / "out")
-    assert list(table.columns) == ["sample", "task", "alignment", "rank", "row", "corrupted"]
-    main, others = (part for _, part in table.groupby(table["task"] != problem.main))
-    assert table.index.equals(main.index.append(others.index))  # the main task's first
-    for _, part in table.groupby("task"):
-        assert part["rank"].tolist() == list(range(1, len(part) + 1))
-        assert part["alignment"].is_monotonic_increasing
-
-    present = problem.train.tensors[2].numpy()
-    assert not present.all()
-    assert len(table) == present.sum()
-    columns = table["task"].map(list(problem.tasks).index)
-    assert present[table["sample"], columns].all()
-    assert not table.duplicated(["sample", "task"]).any()
-    np.testing.assert_allclose(table["alignment"], expected[table["sample"], columns], rtol=1e-6)
-    assert (table["corrupted"] == problem.corrupted.numpy()[table["sample"], columns]).all()
-    assert (table["row"] == 3 * table["sample"] + 7).all()
-
-    assert f"{len(table):,} labels of 50 training samples" in said
-    wrong = [name for name, part in table.groupby("task") if part["corrupted"].any()]
-    assert problem.main in wrong
-    for name in wrong:
-        part = table[table["task"] == name]
-        first = part.iloc[0]
-        assert f"{name}: most suspicious, by row and alignment: {first['row']} (-" in said
-        number = part["corrupted"].sum()
-        share = part["corrupted"].iloc[:number].mean()
-        area = roc_auc_score(part["corrupted"] == 0, part["alignment"])
-        assert (
-            f"{name}: of the {number} most suspicious labels {share:.1%} are among the {number} "
-            f"known to be wrong, {part['corrupted'].mean():.1%} by chance" in said
-        )
-        assert f"{area:.3f}, 0.5 by chance" in said
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    """Only the models that are fitted in no time; one test is of all."""
+    monkeypatch.setattr(folds, "OF_CLASSES", {"logistic": OF_CLASSES["logistic regression"]})
+    monkeypatch.setattr(folds, "OF_NUMBERS", {"ridge": OF_NUMBERS["ridge"]})
 
 
-def test_the_file_has_the_same_labels(tmp_path):
-    found = audit(toy.noisy(), out=tmp_path, **USUAL)
-    written = pd.read_csv(tmp_path / "labels.csv")
-    pd.testing.assert_frame_equal(written, found.labels, check_dtype=False, rtol=1e-6)
-    assert found.folder == tmp_path
-    assert found.findings[0] in found._repr_html_()
+@pytest.fixture
+def houses():
+    """A class and a number of each row, some missing, a tenth of both wrong; and which are."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(ROWS, 3)), columns=["x", "y", "z"])
+    sold = frame["x"] + frame["y"] + rng.logistic(0, 0.1, ROWS) > 0
+    price = 100 * frame["y"] - 50 * frame["z"] + rng.normal(0, 5, ROWS)
+    wrong = pd.DataFrame({"sold": rng.random(ROWS) < 0.1, "price": rng.random(ROWS) < 0.1})
+    frame["sold"] = np.where(sold ^ wrong["sold"], "yes", "no")
+    frame["price"] = price + np.where(wrong["price"], rng.choice([-600, 600], ROWS), 0)
+    frame["true price"] = price
+    frame.loc[3, "sold"] = None
+    frame.loc[5, "price"] = np.nan
+    return frame, wrong
 
 
-def test_wrong_labels_are_found(tmp_path):
-    table = audit(toy.noisy(), method="SLGrad", out=tmp_path, **USUAL).labels
-    table = table.query("task == '[a]'")
-    number = table["corrupted"].sum()
-    assert table["corrupted"].iloc[:number].mean() > 0.7 > 2 * table["corrupted"].mean()
-
-
-def test_without_known_wrong_labels_and_rows(tmp_path):
-    found = audit(toy.held_out(), out=tmp_path / "there" / "found", **USUAL)
-    assert list(found.labels.columns) == ["sample", "task", "alignment", "rank"]
-    said = "\n".join(found.findings)
-    assert "by sample and alignment" in said
-    assert "chance" not in said
-
-
-def test_its_runs_are_those_of_a_study_of_the_same_folder(tmp_path):
-    compare(toy.noisy(), methods="slgate", out=tmp_path, **USUAL)
-    times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("run.json")}
-    assert len(times) == 2
-    first = audit(toy.noisy(), out=tmp_path, **USUAL).labels
-    more = audit(toy.noisy(), out=tmp_path, **{**USUAL, "seeds": 3}).labels
-    assert not first.equals(more)
-    assert (
-        times.items()
-        <= {path: path.stat().st_mtime_ns for path in tmp_path.rglob("run.json")}.items()
+def of_table(frame, tmp_path, **more):
+    return audit(
+        "table",
+        options={"data": frame.drop(columns="true price"), "targets": ("sold", "price")},
+        out=tmp_path,
+        **QUIET | more,
     )
-    assert json.loads((tmp_path / "study.json").read_text())["asked"] == {"slgate": 3}
 
 
-def test_what_another_program_put_there_is_not_touched(tmp_path):
-    (tmp_path / "labels.csv").write_text("precious")
-    with pytest.raises(UserError, match="something other than a study"):
-        audit(toy.noisy(), out=tmp_path, **USUAL)
-    assert (tmp_path / "labels.csv").read_text() == "precious"
+def test_every_label_is_judged_and_wrong_ones_are_found(houses, tmp_path):
+    frame, wrong = houses
+    found = of_table(frame, tmp_path)
+    table = found.labels
+    assert list(table.columns) == [
+        "row", "target", "given", "likely", "probability wrong", "flagged",
+    ]  # fmt: skip
+    assert len(table) == 2 * ROWS - 2
+    assert not table.duplicated(["row", "target"]).any()
+    assert table["probability wrong"].is_monotonic_decreasing
+    assert (table["flagged"] == (table["probability wrong"] > 0.5)).all()
+    for target, part in table.groupby("target"):
+        assert part["given"].tolist() == frame[target].iloc[part["row"] - 1].tolist()
+        known = wrong[target].iloc[part["row"] - 1].to_numpy()
+        assert average_precision_score(known, part["probability wrong"]) > 0.9
+        flagged = part["flagged"] == 1
+        assert known[flagged].mean() > part["probability wrong"][flagged].mean() - 0.1
+        assert any(line.startswith(f"{target}: ") for line in found.findings)
+    written = pd.read_csv(tmp_path / "audit.csv")
+    pd.testing.assert_frame_equal(written, table.astype(written.dtypes), check_exact=False)
+    assert found.page.exists()
+    assert "<table" in found._repr_html_()
+    assert not (tmp_path / "check.csv").exists()
+
+
+def test_all_models_find_more_than_one(houses, tmp_path, monkeypatch):
+    frame, wrong = houses
+    monkeypatch.undo()
+    sold = frame["sold"].dropna()
+    found = equipoise.audit(frame.loc[sold.index, ["x", "y", "z"]], sold, out=tmp_path, **QUIET)
+    known = wrong["sold"][sold.index].to_numpy()[found.labels["row"] - 1]
+    assert average_precision_score(known, found.labels["probability wrong"]) > 0.9
+
+
+def test_arrays_are_audited_like_the_table_of_their_columns(houses, tmp_path):
+    frame, _ = houses
+    one = of_table(frame, tmp_path / "table").labels
+    labels = frame[["sold", "price"]]
+    other = equipoise.audit(frame[["x", "y", "z"]].to_numpy(), labels, out=tmp_path, **QUIET).labels
+    pd.testing.assert_frame_equal(one, other)
+
+
+def test_from_labels_to_look_up_to_what_the_answers_tell(houses, tmp_path):
+    frame, wrong = houses
+    first = of_table(frame, tmp_path, check=80)
+    asked = pd.read_csv(tmp_path / "check.csv")
+    assert len(asked) == 80
+    truth = frame.copy()
+    truth["sold"] = np.where(
+        wrong["sold"], np.where(frame["sold"] == "yes", "no", "yes"), truth.sold
+    )
+    truth["price"] = truth["true price"]
+    asked["answer"] = [
+        truth.loc[row - 1, target]
+        for row, target in zip(asked["row"], asked["target"], strict=True)
+    ]
+    asked.to_csv(tmp_path / "answers.csv", index=False)
+
+    second = of_table(frame, tmp_path, checked=tmp_path / "answers.csv")
+    table = second.labels.merge(asked, on=["row", "target"], suffixes=("", " asked"))
+    known = [
+        wrong.loc[row - 1, target] for row, target in zip(table.row, table.target, strict=True)
+    ]
+    assert (table["probability wrong"] == np.array(known, float)).all()
+    assert not table["flagged"].any()
+    assert second.labels["checked"].notna().sum() == 80
+    said = "\n".join(second.findings)
+    for target in ("sold", "price"):
+        assert f"{target}, looked up: of " in said
+    assert "looked up" not in "\n".join(first.findings)
+    with pytest.raises(UserError, match=r"check\.csv already, which somebody may have filled in"):
+        of_table(frame, tmp_path, check=10)
+
+
+def test_trusted_rows_are_never_flagged(houses, tmp_path):
+    frame, _ = houses
+    half = np.arange(ROWS) < ROWS // 2
+    found = audit(
+        frame[["x", "y", "z"]], frame[["sold", "price"]], trusted=half, out=tmp_path, **QUIET
+    )
+    trusted = found.labels["row"] <= ROWS // 2
+    assert (found.labels["probability wrong"][trusted] == 0).all()
+    assert (found.labels["probability wrong"][~trusted] > 0).all()
+    whole = audit(
+        frame[["x", "y", "z"]],
+        frame["sold"],
+        trusted=np.full(ROWS, True),
+        out=tmp_path / "all",
+        **QUIET,
+    )
+    assert whole.findings == [f"sold: 0.0% [0, 0] of {ROWS - 1} labels are wrong; 0 flagged"]
+
+
+def test_a_problem_that_knows_its_wrong_labels_says_how_well_they_are_found(tmp_path):
+    found = audit("toy-noise", options={"noise": 0.2, "noisy": "all"}, out=tmp_path, **QUIET)
+    assert found.labels["corrupted"].sum() == 2 * 120
+    assert (
+        average_precision_score(found.labels["corrupted"], found.labels["probability wrong"]) > 0.9
+    )
+    assert all("are known to be" in line for line in found.findings[:2])
+
+
+def test_an_audit_is_the_same_again_and_with_more_jobs(houses, tmp_path):
+    frame, _ = houses
+    first = of_table(frame, tmp_path / "one").labels
+    pd.testing.assert_frame_equal(of_table(frame, tmp_path / "one").labels, first)
+    other = of_table(frame, tmp_path / "two", seed=1).labels
+    assert not other["probability wrong"].equals(first["probability wrong"])
+
+
+def test_nothing_flagged_is_said_without_a_list(tmp_path):
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(200, 3))
+    sold = inputs[:, 0] + rng.logistic(0, 0.3, 200) > 0
+    found = audit(inputs, np.where(sold, "yes", "no"), out=tmp_path, **QUIET)
+    assert len(found.findings) == 1
+    assert "0 flagged" in found.findings[0]
+
+
+def table_of(**columns):
+    rng = np.random.default_rng(0)
+    return pd.DataFrame({"x": rng.normal(size=60), "y": rng.normal(size=60), **columns})
 
 
 @pytest.mark.parametrize(
-    ("problem", "options", "words"),
+    ("frame", "words"),
     [
-        ("noisy", {"method": "slaw"}, "`method`: slaw does not align samples with held-out"),
-        ("noisy", {"method": "cosinegate"}, "use slgate or slgrad"),
-        ("noisy", {"method": "slgat"}, "did you mean 'slgate'?"),
-        ("noisy", {"method": "slgate,slgrad"}, "leave out the others"),
-        ("noisy", {"method": "slgate(every=0)"}, "every must be an integer"),
-        ("toy", {}, "`main`"),
-        ("serving", {}, "`held_out`"),
+        (table_of(sold=["yes"] * 60), "sold"),
+        (table_of(sold=["a", "b", "c"] * 19 + ["d"] * 3), "class 'd' of 'sold' has 3 labels"),
+        (table_of(sold=["a", "b"] * 30, leak=[1.5, 2.5] * 30), "column 'leak' tells 'sold'"),
     ],
 )
-def test_a_mistake_is_a_sentence_before_anything_is_trained(tmp_path, problem, options, words):
-    with pytest.raises(UserError) as error:
-        audit(getattr(toy, problem)(), out=tmp_path / "out", **USUAL, **options)
-    assert words in str(error.value)
-    assert not (tmp_path / "out").exists()
+def test_what_cannot_be_audited(tmp_path, frame, words):
+    with pytest.raises(UserError, match=words):
+        audit("table", options={"data": frame, "targets": ("sold",)}, out=tmp_path, **QUIET)
+    assert not (tmp_path / "audit.csv").exists()
 
 
-def test_training_that_diverged_tells_nothing(tmp_path):
-    with pytest.raises(UserError, match=r"training diverged at step .* give a smaller `lr`"):
-        audit(toy.noisy(), lr=1e30, out=tmp_path, **USUAL)
-    assert not (tmp_path / "labels.csv").exists()
+def test_other_things_that_cannot_be(tmp_path, houses):
+    frame, _ = houses
+    inputs, labels = frame[["x", "y", "z"]], frame["sold"]
+    for arguments, options, words in (
+        ((toy.noisy(),), {}, "does not say what its labels are"),
+        ((inputs, labels[:-1]), {}, "240 samples and 239 rows of labels"),
+        ((inputs.rename(columns={"x": "sold"}), labels), {}, "both have a column 'sold'"),
+        ((inputs, labels), {"check": 1}, "check"),
+        ((inputs, labels), {"jobs": 0}, "jobs"),
+        ((inputs, labels), {"seed": -1}, "seed"),
+        ((inputs, np.zeros((ROWS, 1, 1))), {}, "one or two dimensions"),
+        (("table",), {"trusted": [True]}, "`trusted` is of samples with `labels`"),
+        ((inputs, labels), {"trusted": [True]}, "and 1 of `trusted`"),
+        ((inputs, labels), {"checked": tmp_path / "nowhere.csv"}, "nowhere.csv"),
+    ):
+        with pytest.raises(UserError, match=words):
+            audit(*arguments, out=tmp_path, **QUIET | options)
 
 
-def test_a_run_that_fails_is_named(tmp_path):
-    class Fails(toy.Network):
-        def forward(self, inputs):
-            if not self.training:
-                raise ZeroDivisionError("when it was measured")
-            return super().forward(inputs)
+def test_a_problem_of_ones_own_says_what_its_labels_are(houses, tmp_path):
+    from equipoise.problems.table.table import table
 
-    problem = replace(toy.noisy(), network=Fails)
-    with pytest.raises(UserError, match="slgate, seed 0 failed: ZeroDivisionError: when") as error:
-        audit(problem, out=tmp_path, **USUAL)
-    assert "and so did 1 more" in str(error.value)
-    assert "in forward" in error.value.trace
+    frame, _ = houses
+    own = table(frame, ("sold",), features=("x", "y"))
+    assert len(audit(own, out=tmp_path, **QUIET).labels) == ROWS - 1
+    with pytest.raises(UserError, match="does not say what its labels are"):
+        audit(replace(own, labelled=None), out=tmp_path, **QUIET)

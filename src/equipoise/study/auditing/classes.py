@@ -28,12 +28,12 @@ MOST_WRONG, FEWEST_WRONG = 0.5, 1e-4
 """Shares of a class: beyond the first nothing can be told, and the second keeps an order."""
 SHARPEST = 8.0
 """Largest power to which probabilities are raised, the inverse of the temperature."""
-STARTS = ((1.0, 0.01), (2.0, 0.1))
-"""Inverse temperature and rate of wrong labels from which a fit begins."""
+STARTS = (0.01, 0.1)
+"""Rates of wrong labels from which a fit begins."""
 ROUNDS = 40
 STEPS = 5
 """Of expectation maximisation between two fits of the temperature."""
-MOST_ROWS = 3_000
+MOST_ROWS = 5_000
 """Rows that a temperature and a matrix of flips are fitted to; more change nothing."""
 ENOUGH = 1e-7
 """Rise of the mean log likelihood below which a fit has converged."""
@@ -80,21 +80,20 @@ def fit(probabilities: Floats, given: Ints, known: Ints, *, simple: bool = False
         probabilities: of the given class, out of fold, ``(rows, classes)``.
         given: index of the given class ``(rows,)``.
         known: index of the true class ``(rows,)``, or ``UNKNOWN``.
-        simple: whether to try the first form only.
+        simple: whether to try the first form only, and from one start.
     """
     classes = probabilities.shape[1]
-    forms: list[tuple[Form, int]] = [(_one_rate, 1)]
+    forms: list[Form] = [_one_rate]
     if not simple:
-        forms.append((_rate_by_class, classes))
-        if classes > 2:
-            forms.append((_rate_by_pair, classes * (classes - 1)))
+        forms += [_rate_by_class, _rate_by_pair] if classes > 2 else [_rate_by_class]
     logits = np.log(np.maximum(probabilities, LEAST))
     possible = _possible(known, classes)
     some = _some(given)
+    starts = _starts(probabilities[some], given[some])[: 1 if simple else None]
     fits = [
-        _fitted(logits[some], given[some], possible[some], form, parameters, *start)
-        for form, parameters in forms
-        for start in STARTS
+        _fitted(logits[some], given[some], possible[some], form, start)
+        for form in forms
+        for start in starts
     ]
     best = min(fits, key=lambda each: each.criterion)
     truth = _sharpened(logits, best.sharpness)
@@ -167,30 +166,36 @@ def mixture_weights(likelihoods: Floats) -> Floats:
     return weights
 
 
-def _fitted(
-    logits: Floats,
-    given: Ints,
-    possible: Floats,
-    form: Form,
-    parameters: int,
-    sharpness: float,
-    rate: float,
-) -> _Fit:
-    classes = logits.shape[1]
-    flips = _one_rate(np.eye(classes) * (1 - rate) + rate / classes)
-    onehot = np.eye(classes)[given]
-    last = -np.inf
+def _starts(probabilities: Floats, given: Ints) -> list[Floats]:
+    """Counts of flips from which a fit begins: those that the models see, few, and many."""
+    classes = probabilities.shape[1]
+    alike = [np.eye(classes) * (1 - rate) + rate / classes for rate in STARTS]
+    predicted = np.eye(classes)[probabilities.argmax(1)]
+    return [predicted.T @ np.eye(classes)[given] + 0.5, *alike]
+
+
+def _fitted(logits: Floats, given: Ints, possible: Floats, form: Form, start: Floats) -> _Fit:
+    onehot = np.eye(logits.shape[1])[given]
+    flips, last = form(start), -np.inf
     for _ in range(ROUNDS):
         sharpness = _sharpest(logits, given, possible, flips)
         truth = _sharpened(logits, sharpness)
         for _ in range(STEPS):
-            flips = form(_normalised(truth * possible * flips[:, given].T).T @ onehot)
+            counts = _normalised(truth * possible * flips[:, given].T).T @ onehot
+            flips = form(counts)
         value = float(np.log(_likelihood(truth, given, possible, flips)).mean())
         if value - last < ENOUGH:
             break
         last = value
-    penalty = (parameters + 1) * float(np.log(len(given)))
+    penalty = (1 + _parameters(form, counts)) * float(np.log(len(given)))
     return _Fit(sharpness, flips, penalty - 2 * len(given) * value)
+
+
+def _parameters(form: Form, counts: Floats) -> int:
+    """How many rates are fitted; of pairs, those that a row or more is expected to be of."""
+    if form is _rate_by_pair:
+        return int(np.count_nonzero(counts - np.diag(counts.diagonal()) > 1))
+    return 1 if form is _one_rate else len(counts)
 
 
 def _sharpest(logits: Floats, given: Ints, possible: Floats, flips: Floats) -> float:

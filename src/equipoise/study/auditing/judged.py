@@ -92,9 +92,11 @@ def judge(target: Target, predictions: Sequence[Floats], trusted: Bools, checked
     given, known = target.values[samples], checked[samples]
     judging = _judge_classes if target.classes else _judge_numbers
     wrong, likely = np.zeros(len(samples)), given.copy()
-    wrong[judged], likely[judged], ends = judging(
-        [each[judged] for each in own], given[judged], known[judged]
-    )
+    ends = (0.0, 0.0)
+    if judged.any():
+        wrong[judged], likely[judged], ends = judging(
+            [each[judged] for each in own], given[judged], known[judged]
+        )
     looked_up = ~np.isnan(known)
     wrong[looked_up] = known[looked_up] != given[looked_up]
     likely[looked_up] = known[looked_up]

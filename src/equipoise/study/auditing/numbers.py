@@ -1,10 +1,10 @@
 """How likely each given number is wrong, from out-of-fold predictions.
 
 A given number g is a true one, near what the models predict, or a wrong one, which may be anywhere:
-p(g) = (1 − ε) Σ_m π_m t₃((g − ŷ_m) / s_m) / s_m + ε t₁((g − c) / 3s) / 3s. Each spread s_m, then
+p(g) = (1 − ε) Σ_m π_m t₃((g − ŷ_m) / s_m) / s_m + ε t₁((g − c) / 2s) / 2s. Each spread s_m, then
 the weights π and the share ε of wrong ones are fitted by expectation maximisation. Student's t with
 3 degrees of freedom lets a true number be off at times; that of a wrong one has the centre c and
-three times the spread s of all.
+twice the spread s of all.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 DEGREES = 3
 FLOOR = 1e-3
 """Smallest spread of a model, in that of the labels: for columns that are mostly one value."""
-WIDTH = 3
+WIDTH = 2
 """Of where wrong numbers are, in the spread of all: wide, so that far ones are likely there too."""
 NORMAL = 1.35
 """Standard deviations between the quartiles of a normal distribution."""
