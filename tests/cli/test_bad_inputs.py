@@ -336,8 +336,13 @@ FILES = [
             "",
         )
     ),
-    ["audit", "study.toy:noisy", "--out", "table.csv"],
-    ["audit", "study.toy:noisy", "--out", "notes"],
+    ["audit", "toy-noise", "--out", "table.csv"],
+    ["audit", "study.toy:toy"],
+    ["audit", "digits"],
+    ["audit", "toy-noise", "--check", "1"],
+    ["audit", "toy-noise", "--check", "many"],
+    ["audit", "toy-noise", "--seed", "-1"],
+    ["audit", "toy-noise", "--jobs", "0"],
     [*TOY, "--out", "study", "--methods", "slaw", "--lr", "0.5"],
     [*TOY, "--out", "study", "--methods", "slaw", "--threads", "2"],
     comparing("study.toy:serving", "--out", "study"),
@@ -384,12 +389,6 @@ METHODS = [
             "slaw(bounds=(2, 1))",
         )
     ),
-    ["audit", "study.toy:noisy", "--method", "slaw"],
-    ["audit", "study.toy:noisy", "--method", ""],
-    ["audit", "study.toy:noisy", "--method", "slgate,slgrad"],
-    ["audit", "study.toy:noisy", "--method", "slgate(every=0)"],
-    ["audit", "study.toy:toy"],
-    ["audit", "study.toy:serving"],
     [*TOY, "--processes", "2", "--methods", "torchjd/PCGrad"],
 ]
 OWN_PROBLEMS = [
@@ -431,7 +430,7 @@ OWN_PROBLEMS = [
             "sys",
         )
     ),
-    *(["audit", f"bad_problems:{name}"] for name in ("raises", "nothing", "same_seeds")),
+    *(["audit", f"bad_problems:{name}"] for name in ("raises", "nothing", "same_out")),
     *(comparing(f"{name}:problem") for name in MODULES if name != "bad_problems"),
     [*OWN[:-1], "small"],
     [*OWN[:-1], "1.5"],

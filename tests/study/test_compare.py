@@ -160,24 +160,6 @@ def test_a_data_frame(tmp_path, houses):
         equipoise.predict(tmp_path / "frame", rows, problem=houses.head(150))
 
 
-def test_an_audit_and_a_comparison_of_one_folder_share_their_runs(tmp_path, monkeypatch):
-    problem = toy.noisy()
-    found = equipoise.audit(problem, out=tmp_path, **QUIET)
-    assert set(found.labels["task"]) == {"[a]", "b"}
-    assert len(found.labels) == problem.train.tensors[2].sum()
-    assert "labels" in found.findings[0]
-    assert "<table" in found._repr_html_()
-
-    def no_training(*args):
-        raise AssertionError("trained again")
-
-    monkeypatch.setattr("equipoise.study.jobs.Loop", no_training)
-    again = equipoise.audit(problem, out=tmp_path, **QUIET)
-    pd.testing.assert_frame_equal(again.labels, found.labels)
-    result = equipoise.compare(problem, methods="slgate", out=tmp_path, **QUIET)
-    assert [run.facts.method for run in result.runs] == ["slgate", "slgate"]
-
-
 def test_networks_that_are_not_finite_predict_nothing(tmp_path):
     class Broken(toy.Network):
         def __init__(self):
@@ -236,10 +218,9 @@ def test_the_package_has_it_without_importing_it():
     assert Constant is equipoise.Constant
 
 
-@pytest.mark.parametrize("function", [equipoise.compare, equipoise.audit])
-def test_help_spells_out_the_settings_that_commands_share(function):
-    shown = inspect.signature(function).parameters
+def test_help_spells_out_the_settings():
+    shown = inspect.signature(equipoise.compare).parameters
     for name, default in DEFAULTS.items():
         assert shown[name].default == default
     with pytest.raises(TypeError, match="unexpected keyword argument 'stepz'"):
-        function(toy.noisy(), stepz=3)
+        equipoise.compare(toy.noisy(), stepz=3)

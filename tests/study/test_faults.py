@@ -214,22 +214,6 @@ def test_a_damaged_file_is_told_and_replaced(run, tmp_path, sound, quick, name, 
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
-@pytest.mark.parametrize("name", ["runs/slgate/seed-0/samples.npz", "labels.csv"])
-def test_an_audit_of_a_damaged_folder(run, tmp_path, sound, quick, name, way):
-    out = tmp_path / "out"
-    audit = ["audit", "study.toy:noisy", "--steps", 4, "--seeds", 2, "--out", "out"]
-    shutil.copytree(sound / "noisy-sound", out)
-    assert run(*audit)[0] == 0
-    labels = (out / "labels.csv").read_bytes()
-    way(out / name, sound / "noisy-other" / "runs/slgate/seed-0/samples.npz")
-    code, text = run(*audit)
-    sentences(code, text)
-    assert code == int(name == "labels.csv" and way is folder)
-    if code == 0:
-        assert (out / "labels.csv").read_bytes() == labels
-
-
-@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 @pytest.mark.parametrize("name", ["network.pt", "run.json"])
 def test_no_damaged_network_predicts(run, tmp_path, sound, quick, name, way):
     out = tmp_path / "out"

@@ -153,7 +153,7 @@ def test_a_price_must_be_a_number(tmp_path):
         asked.loc[asked.index[asked["target"] == "price"][0], "answer"] = "a lot"
         return asked
 
-    with pytest.raises(UserError, match="the answer 'a lot' to row .* is no number"):
+    with pytest.raises(UserError, match=r"the answer 'a lot' to row .* is no number"):
         read_answers(answered(tmp_path, change), LABELLED)
 
 

@@ -1,4 +1,4 @@
-"""What is believed of classes, against plain likelihoods and made-up labels whose errors are known."""
+"""What is believed of classes, against plain likelihoods and made-up errors."""
 
 import numpy as np
 import pytest
