@@ -26,7 +26,7 @@ from equipoise.study.auditing.judged import Judged, judge
 from equipoise.study.auditing.leaks import check_columns, copies
 from equipoise.study.csv import csv_text
 from equipoise.study.files import write_text
-from equipoise.study.page.audit import write_audit
+from equipoise.study.page.audit import shown, write_audit
 from equipoise.study.progress import Counted, console_of
 from equipoise.study.settings import MOST_PROCESSES, PathLike
 from equipoise.study.sources import ProblemLike, Source
@@ -249,7 +249,7 @@ def _findings(
         lines.append(line)
     lines += estimates(labelled, judged, answers)
     worst = [
-        f"row {row} ({target}: {given} → {likely}, {wrong:.2f})"
+        f"row {row} ({target}: {shown(given)} → {shown(likely)}, {wrong:.2f})"
         for row, target, given, likely, wrong, *_ in table[table["flagged"] == 1]
         .head(FIRST)
         .itertuples(index=False)

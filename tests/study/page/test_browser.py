@@ -4,12 +4,17 @@ import os
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 from study.made_up import history, made_up_run
 
+from equipoise.problems.labelled import Labelled
+from equipoise.problems.table.targets import Target
+from equipoise.study.auditing.judged import Judged
 from equipoise.study.configuration import Study
+from equipoise.study.page.audit import write_audit
 from equipoise.study.page.report import write_report
 from equipoise.study.statistics import summarise
 
@@ -85,6 +90,41 @@ def medium(tmp_path_factory):
     return page_file(tmp_path_factory.mktemp("medium"), 9, 21, seeds=2)
 
 
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory):
+    """An audit of more targets than have a part each, classes and numbers, with pictures."""
+    rng = np.random.default_rng(0)
+    targets = [
+        Target(f"target {place}", "binary", rng.integers(0, 2, 60).astype(float), ("no", "yes"))
+        if place % 2
+        else Target(f"target {place}", "regression", rng.normal(100, 9, 60))
+        for place in range(15)
+    ]
+    labelled = Labelled(
+        inputs=np.zeros((60, 1), np.float32),
+        targets=targets,
+        rows=np.arange(1, 61),
+        shown=pd.DataFrame(rng.normal(size=(60, 4)), columns=["width", "height", "b", "c"]),
+        wrong=rng.random((60, 15)) < 0.3,
+        pictures=lambda samples: np.full((len(samples), 8, 8, 3), 120, np.uint8),
+    )
+    judged = {
+        target.name: Judged(
+            target,
+            samples=np.arange(60),
+            likely=rng.permutation(target.values),
+            wrong=rng.random(60),
+            trusted=np.arange(60) < 5,
+            checked=np.full(60, np.nan),
+            between=(0.2, 0.5),
+        )
+        for target in targets
+    }
+    path = tmp_path_factory.mktemp("audited") / "audit.html"
+    write_audit("houses", labelled, judged, ["what was found"], path)
+    return path
+
+
 @pytest.fixture(params=["light", "dark"])
 def scheme(request):
     return request.param
@@ -119,7 +159,7 @@ def test_a_page_of_many_methods_and_tasks_is_small(large):
 
 
 @pytest.mark.parametrize("width", [390, 820, 1280])
-@pytest.mark.parametrize("kind", ["small", "large"])
+@pytest.mark.parametrize("kind", ["small", "large", "audited"])
 def test_every_width_holds_the_page(kind, width, opened, request):
     page = opened(request.getfixturevalue(kind), viewport={"width": width, "height": 900})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -130,8 +170,9 @@ def test_every_width_holds_the_page(kind, width, opened, request):
         assert box["x"] + box["width"] <= width + 1
 
 
-def test_it_is_accessible(scheme, opened, medium):
-    page = opened(medium, color_scheme=scheme)
+@pytest.mark.parametrize("kind", ["medium", "audited"])
+def test_it_is_accessible(kind, scheme, opened, request):
+    page = opened(request.getfixturevalue(kind), color_scheme=scheme)
     results = Axe().run(page)
     serious = [
         (found["id"], found["nodes"][0]["html"][:200])
@@ -187,3 +228,13 @@ def test_tasks_are_found(opened, large):
     page = opened(large)
     page.get_by_label("Filter tasks").fill("ASSAY 61")
     assert len(rows(page, "#tasks")) == 1 + 7
+
+
+def test_an_audit_has_a_part_for_the_targets_with_most_wrong_labels(opened, audited):
+    page = opened(audited)
+    assert len(rows(page, "#tasks")) == 15
+    page.get_by_label("Filter targets").fill("target 1")
+    assert len(rows(page, "#tasks")) == 6
+    assert page.locator("h2").count() == 2 + 12
+    assert page.locator("figure img").count() == 12 * 20
+    assert "known to be wrong" in page.locator("body").text_content()

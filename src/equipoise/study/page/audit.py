@@ -16,7 +16,6 @@ from plotly.offline import get_plotlyjs
 from equipoise.problems.labelled import Labelled
 from equipoise.study.auditing.judged import Judged
 from equipoise.study.files import write_text
-from equipoise.study.intervals import format_number
 from equipoise.study.page.charts import POINTS, figure_of, to_html
 from equipoise.study.page.pictures import data_uri
 from equipoise.study.page.tables import Cell, Grid
@@ -103,15 +102,15 @@ def _part(labelled: Labelled, place: int, judged: Judged) -> _Part:
 def _worst(labelled: Labelled, judged: Judged, asked: NDArray[np.int64]) -> Grid:
     samples = judged.samples[asked]
     given, likely = (judged.target.named(values[asked]) for values in (judged.given, judged.likely))
-    shown = labelled.shown.iloc[samples, :COLUMNS]
+    features = labelled.shown.iloc[samples, :COLUMNS]
     rows = [
         (
             f"{labelled.rows[sample]:,}",
             [
                 Cell(f"{wrong:.2f}"),
-                Cell(_shown(one)),
-                Cell(_shown(other)),
-                *(Cell(_shown(value)) for value in row),
+                Cell(shown(one)),
+                Cell(shown(other)),
+                *(Cell(shown(value)) for value in row),
             ],
         )
         for sample, wrong, one, other, row in zip(
@@ -119,11 +118,11 @@ def _worst(labelled: Labelled, judged: Judged, asked: NDArray[np.int64]) -> Grid
             judged.wrong[asked],
             given,
             likely,
-            shown.itertuples(index=False, name=None),
+            features.itertuples(index=False, name=None),
             strict=True,
         )
     ]
-    return ["wrong", "given", "likely", *map(str, shown.columns)], rows
+    return ["wrong", "given", "likely", *map(str, features.columns)], rows
 
 
 def _pictures(
@@ -133,12 +132,12 @@ def _pictures(
         return []
     samples = judged.samples[asked]
     given, likely = (judged.target.named(values[asked]) for values in (judged.given, judged.likely))
-    return [
-        (f"row {labelled.rows[sample]:,}: {one} → {other}", data_uri(picture, PICTURE))
-        for sample, one, other, picture in zip(
-            samples, given, likely, labelled.pictures(samples), strict=True
-        )
-    ]
+    pictures = labelled.pictures(samples)
+    found = []
+    for sample, one, other, picture in zip(samples, given, likely, pictures, strict=True):
+        told = shown(one) if one == other else f"{shown(one)} → {shown(other)}"
+        found.append((f"row {labelled.rows[sample]:,}: {told}", data_uri(picture, PICTURE)))
+    return found
 
 
 def _confusion(judged: Judged) -> Grid | None:
@@ -181,7 +180,8 @@ def _curve(labelled: Labelled, place: int, judged: Judged, order: NDArray[np.int
     return figure.update_layout(showlegend=True, hovermode="x unified")
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """A label or feature, for people to read."""
     if isinstance(value, float):
-        return "" if np.isnan(value) else format_number(value)
+        return "" if np.isnan(value) else f"{value:.5g}"
     return "" if value is None or value is pd.NA else str(value)
