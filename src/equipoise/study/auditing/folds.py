@@ -116,7 +116,7 @@ def _predictions(
     seed: int,
 ) -> Floats:
     """What a model of the other folds predicts for those of one."""
-    model = (OF_CLASSES if classes else OF_NUMBERS)[fit.member](seed)
+    model = (OF_CLASSES if classes else OF_NUMBERS)[fit.member](seed, len(fit.train))
     train, test = (np.hstack([inputs[rows], beside[rows]]) for rows in (fit.train, fit.test))
     # The models' own threads wait for each other, which takes minutes on a busy machine.
     with warnings.catch_warnings(), threadpool_limits(1):

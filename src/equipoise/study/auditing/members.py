@@ -18,13 +18,19 @@ from sklearn.preprocessing import StandardScaler
 PENALTIES = (0.1, 1.0, 10.0, 100.0, 1_000.0)
 """Of the ridge regression, which chooses among them."""
 
-Make: TypeAlias = Callable[[int], Any]
-"""From a seed to a model."""
+MOST_ROWS = 7_000
+"""That each of the extra trees is grown from; of more, each has a sample of its own."""
+
+Make: TypeAlias = Callable[[int, int], Any]
+"""From a seed and a number of rows to a model."""
 
 
-def _trees(seed: int) -> dict[str, Any]:
+def _trees(seed: int, rows: int) -> dict[str, Any]:
     # Leaves of two: a wrong label among the training rows does not answer alone.
-    return {"n_estimators": 200, "min_samples_leaf": 2, "random_state": seed}
+    usual = {"n_estimators": 200, "min_samples_leaf": 2, "random_state": seed}
+    if rows <= MOST_ROWS:
+        return usual
+    return {**usual, "bootstrap": True, "max_samples": MOST_ROWS}
 
 
 def _boosting(seed: int) -> dict[str, Any]:
@@ -33,17 +39,17 @@ def _boosting(seed: int) -> dict[str, Any]:
 
 
 OF_CLASSES: Mapping[str, Make] = {
-    "logistic regression": lambda _: make_pipeline(
+    "logistic regression": lambda *_: make_pipeline(
         StandardScaler(), LogisticRegression(max_iter=300)
     ),
-    "extra trees": lambda seed: ExtraTreesClassifier(**_trees(seed)),
-    "boosting": lambda seed: HistGradientBoostingClassifier(**_boosting(seed)),
+    "extra trees": lambda seed, rows: ExtraTreesClassifier(**_trees(seed, rows)),
+    "boosting": lambda seed, _: HistGradientBoostingClassifier(**_boosting(seed)),
 }
 OF_NUMBERS: Mapping[str, Make] = {
-    "ridge": lambda _: make_pipeline(StandardScaler(), RidgeCV(PENALTIES)),
-    "extra trees": lambda seed: ExtraTreesRegressor(**_trees(seed)),
-    "boosting": lambda seed: HistGradientBoostingRegressor(**_boosting(seed)),
-    "boosting, absolute error": lambda seed: HistGradientBoostingRegressor(
+    "ridge": lambda *_: make_pipeline(StandardScaler(), RidgeCV(PENALTIES)),
+    "extra trees": lambda seed, rows: ExtraTreesRegressor(**_trees(seed, rows)),
+    "boosting": lambda seed, _: HistGradientBoostingRegressor(**_boosting(seed)),
+    "boosting, absolute error": lambda seed, _: HistGradientBoostingRegressor(
         loss="absolute_error", **_boosting(seed)
     ),
 }
