@@ -40,7 +40,7 @@ class Labelled:
 def labelled_parts(
     parts: Mapping[str, TensorDataset],
     targets: Callable[[NDArray[np.float64]], Sequence[Target]],
-    corrupted: Tensor | None = None,
+    corrupted: Sequence[Tensor] = (),
     *,
     images: bool = False,
 ) -> Labelled:
@@ -49,16 +49,15 @@ def labelled_parts(
     Args:
         parts: inputs and labels ``(samples, tasks)`` of each part, by name; training first.
         targets: from all labels to targets.
-        corrupted: which labels of the first part are wrong, if some are known to be.
+        corrupted: which labels are wrong, of the first parts, if some are known to be.
         images: whether inputs are pictures ``(samples, channels, height, width)``, uint8.
     """
     tensors = [part.tensors for part in parts.values()]
     inputs, labels = (torch.cat(each) for each in zip(*tensors, strict=True))
     sizes = [len(each) for each, _ in tensors]
-    wrong = None
-    if corrupted is not None:
-        wrong = np.zeros(labels.shape, bool)
-        wrong[: len(corrupted)] = corrupted.numpy()
+    known = torch.cat([*corrupted, torch.zeros(0, labels.shape[1], dtype=torch.bool)]).numpy()
+    wrong = np.zeros(labels.shape, bool)
+    wrong[: len(known)] = known
     pictures = inputs.movedim(1, -1).numpy() if images else None
     return Labelled(
         inputs=inputs.flatten(1).numpy().astype(np.float32),
@@ -70,6 +69,6 @@ def labelled_parts(
                 "sample": np.concatenate([np.arange(size) for size in sizes]),
             }
         ),
-        wrong=wrong,
+        wrong=wrong if wrong.any() else None,
         pictures=None if pictures is None else pictures.__getitem__,
     )

@@ -25,6 +25,7 @@ def draw_corrupted(
     generator: torch.Generator,
     *,
     exact: bool = False,
+    name: str = "noise",
 ) -> Tensor:
     """Which labels to make wrong: each with probability ``noise``, boolean ``(samples, tasks)``.
 
@@ -34,10 +35,10 @@ def draw_corrupted(
     of a larger one, and the main task's are the same whether or not the others have any.
 
     Raises:
-        UserError: if ``noise`` is no probability.
+        UserError: if ``noise``, the parameter of that ``name``, is no probability.
     """
     if not 0 <= noise <= 1:
-        raise UserError(f"`noise` must be from 0 to 1, found {noise}")
+        raise UserError(f"`{name}` must be from 0 to 1, found {noise}")
     affected = torch.tensor([noisy == "all" or task == main for task in tasks])
     numbers = torch.rand(samples, len(tasks), generator=generator)
     if exact:
@@ -45,8 +46,13 @@ def draw_corrupted(
     return (numbers < noise) & affected
 
 
-def noise_notes(corrupted: Tensor, tasks: Sequence[str], labels: Tensor | None = None) -> list[str]:
-    """Sentences about the wrong labels ``(samples, tasks)``; none where there are none.
+def noise_notes(
+    corrupted: Tensor,
+    tasks: Sequence[str],
+    labels: Tensor | None = None,
+    part: str = "Training",
+) -> list[str]:
+    """Sentences about the wrong labels ``(samples, tasks)`` of a part; none where there are none.
 
     With the classes that are trained on, ``(samples, tasks)``, also what these alone tell of them.
     """
@@ -54,7 +60,7 @@ def noise_notes(corrupted: Tensor, tasks: Sequence[str], labels: Tensor | None =
     wrong = [f"{task} {count:,}" for task, count in counts if count]
     if not wrong:
         return []
-    notes = [f"Training labels made wrong, of {len(corrupted):,} each: {', '.join(wrong)}."]
+    notes = [f"{part} labels made wrong, of {len(corrupted):,} each: {', '.join(wrong)}."]
     if labels is not None:
         notes.append(
             "How common its class is tells a clean label from a wrong one with an area under the "

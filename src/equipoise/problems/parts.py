@@ -42,6 +42,13 @@ class Parts:
     test: Rows
     held_out: Rows
 
+    def judged_by(self, rows: Rows) -> Parts:
+        """The same with these rows held out, whichever part they were in."""
+        train, validation, test = (
+            part[~np.isin(part, rows)] for part in (self.train, self.validation, self.test)
+        )
+        return Parts(train, validation, test, rows)
+
     def samples(self, inputs: NDArray[Any], labels: NDArray[np.float64]) -> Samples:
         """The samples of inputs and labels ``(rows, tasks)``: see :func:`samples_of`."""
         train, validation, test, held_out = (

@@ -15,11 +15,12 @@ from numpy.typing import ArrayLike, NDArray
 from rich.console import Console
 
 from equipoise.errors import UserError
+from equipoise.problems.answers import Answers, read_answers
 from equipoise.problems.labelled import Labelled
 from equipoise.problems.parameters import check_seed, check_whole
 from equipoise.problems.problem import Problem
 from equipoise.problems.table.targets import Target
-from equipoise.study.auditing.checking import Answers, choose, estimates, read_answers
+from equipoise.study.auditing.checking import choose, estimates
 from equipoise.study.auditing.folds import FOLDS, Fit, fits_of, out_of_fold
 from equipoise.study.auditing.frames import frame_of
 from equipoise.study.auditing.judged import Judged, judge

@@ -343,6 +343,25 @@ def test_noise_is_where_it_says_and_nowhere_else(file, kind, noisy):
     assert flipped[~yes].mean() == pytest.approx(0.6, abs=0.06)
 
 
+def test_noise_of_the_held_out_part_is_there_and_nowhere_else(file):
+    clean, dirty = cifar10(file, noise=0.2), cifar10(file, noise=0.2, held_out_noise=0.3)
+    (images, truth), (same, labels) = every(clean.held_out), every(dirty.held_out)
+    assert torch.equal(images, same)
+    changed = labels != truth
+    assert changed.any(0).tolist() == [True] + [False] * 9
+    assert 0.15 < changed[:, 0].double().mean() < 0.45
+    for part in ("train", "validation", "test"):
+        assert torch.equal(every(getattr(clean, part))[1], every(getattr(dirty, part))[1])
+    labelled = dirty.labelled()
+    start = len(dirty.train)
+    assert torch.equal(torch.from_numpy(labelled.wrong[start : start + len(changed)]), changed)
+    assert torch.equal(torch.from_numpy(labelled.wrong[:start]), dirty.corrupted)
+    parts = (dirty.train, dirty.held_out, dirty.validation, dirty.test)
+    assert len(labelled.inputs) == sum(map(len, parts))
+    assert [target.name for target in labelled.targets] == list(dirty.tasks)
+    assert labelled.pictures(np.array([0, start])).shape == (2, 32, 32, 3)
+
+
 def test_the_first_images_of_the_file_are_taken_in_its_order(file):
     problem = cifar10(file, order="file", train_size=30, held_out=20)
     with np.load(file) as arrays:

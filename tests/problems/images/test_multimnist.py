@@ -239,6 +239,20 @@ def test_noise_is_where_it_says_and_nowhere_else(clean, folder, noisy, main, sha
     assert noise.main == main
 
 
+def test_noise_of_the_held_out_part_is_there_and_nowhere_else(clean, folder):
+    dirty = multimnist(folder, held_out_noise=0.3)
+    (images, truth), (same, labels) = every(clean.held_out), every(dirty.held_out)
+    assert torch.equal(images, same)
+    changed = labels != truth
+    assert changed.double().mean(0).tolist() == pytest.approx([0.3, 0], abs=0.03)
+    for part in ("train", "validation", "test"):
+        assert torch.equal(every(getattr(clean, part))[1], every(getattr(dirty, part))[1])
+    labelled = dirty.labelled()
+    start = len(dirty.train)
+    assert torch.equal(torch.from_numpy(labelled.wrong[start : start + len(changed)]), changed)
+    assert labelled.wrong.sum() == changed.sum()
+
+
 def test_pictures_are_the_canvases(clean):
     pictures = clean.pictures(torch.tensor([3, 0]))
     assert (pictures.shape, pictures.dtype) == ((2, 36, 36, 1), np.uint8)

@@ -4,7 +4,7 @@ from problems.scored import scored
 from sklearn.metrics import mean_squared_error
 
 from equipoise.errors import UserError
-from equipoise.problems.synthetic.toynoise import toynoise
+from equipoise.problems.synthetic.toynoise import HELD_OUT, OUTLIER, TRAINING, toynoise
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +125,20 @@ def test_is_of_its_seed(clean):
 def test_a_noise_that_is_no_probability_is_refused():
     with pytest.raises(UserError, match="`noise`"):
         toynoise(noise=2)
+
+
+def test_noise_of_the_held_out_part_is_there_and_nowhere_else():
+    clean, dirty = toynoise(), toynoise(held_out_noise=0.25)
+    (inputs, targets), (same, other) = clean.held_out.tensors, dirty.held_out.tensors
+    assert torch.equal(inputs, same)
+    changed = targets != other
+    assert changed.sum(0).tolist() == [50, 0]
+    assert (other[changed] == OUTLIER).all()
+    for part in ("train", "test"):
+        assert torch.equal(getattr(clean, part).tensors[1], getattr(dirty, part).tensors[1])
+    wrong = dirty.labelled().wrong
+    assert torch.equal(torch.from_numpy(wrong[TRAINING : TRAINING + HELD_OUT]), changed)
+    assert wrong.sum() == dirty.corrupted.sum() + 50
+    assert any("Held-out labels made wrong, of 200 each: main 50." in note for note in dirty.notes)
+    with pytest.raises(UserError, match="`held_out_noise`"):
+        toynoise(held_out_noise=-1)

@@ -5,14 +5,13 @@ import pandas as pd
 import pytest
 
 from equipoise.errors import UserError
+from equipoise.problems.answers import RANDOM, read_answers
 from equipoise.problems.labelled import Labelled
 from equipoise.problems.table.targets import Target
 from equipoise.study.auditing.checking import (
     LIKELY,
-    RANDOM,
     choose,
     estimates,
-    read_answers,
     share_wrong,
 )
 from equipoise.study.auditing.judged import Judged

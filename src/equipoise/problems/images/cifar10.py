@@ -62,6 +62,7 @@ def cifar10(
         Literal["random", "file"], "which images: drawn at random, or the first of the file"
     ] = "random",
     held_out: Annotated[int, "images held out for the weightings of samples"] = 200,
+    held_out_noise: Annotated[float, "probability that a held-out label is flipped"] = 0.0,
     data_seed: Annotated[int, "seed of the choice of images, and of the flipped labels"] = 0,
     recipe: Recipe = RECIPE,
 ) -> Problem:
@@ -76,7 +77,8 @@ def cifar10(
     paper's authors. The test is 2,000 of the file's test images, or, where it
     has none, of further training images; a small file is shared evenly between the two.
 
-    `noise` flips labels of the training part only, each by itself with this probability. With
+    `noise` flips labels of the training part only, each by itself with this probability, and
+    `held_out_noise` those that are held out. With
     `noise_kind` uniform any label: yes becomes no, and no becomes yes. With background only a no
     becomes yes, so that everything may be taken for the class, as in the code of the paper's
     authors. Beyond 0.5, noise makes the wrong answer the likelier label. All other labels stay as
@@ -100,9 +102,13 @@ def cifar10(
     pixels = [torch.from_numpy(part.pixels) for part in parts]
     labels = [torch.eye(len(tasks))[torch.from_numpy(part.labels)] for part in parts]
     corrupted = draw_corrupted(len(labels[0]), tasks, main, noise, noisy, generator)
+    judged = draw_corrupted(
+        len(labels[1]), tasks, main, held_out_noise, noisy, generator, name="held_out_noise"
+    )
     if noise_kind == "background":
-        corrupted &= labels[0] == 0
-    labels[0] = torch.where(corrupted, 1 - labels[0], labels[0])
+        corrupted, judged = corrupted & (labels[0] == 0), judged & (labels[1] == 0)
+    for place, wrong in enumerate((corrupted, judged)):
+        labels[place] = torch.where(wrong, 1 - labels[place], labels[place])
     train, own, validation, test = map(TensorDataset, pixels, labels)
     return Problem(
         tasks=tasks,
@@ -121,7 +127,7 @@ def cifar10(
         labelled=lambda: labelled_parts(
             {"train": train, "held out": own, "validation": validation, "test": test},
             partial(_targets, tasks),
-            corrupted if noise else None,
+            [corrupted, judged],
             images=True,
         ),
         notes=[
@@ -130,6 +136,7 @@ def cifar10(
             f"part; to test {len(test):,}, from "
             + (f"the {len(file.test.labels):,} of its test part." if file.test else "there too."),
             *noise_notes(corrupted, tasks, labels[0]),
+            *noise_notes(judged, tasks, part="Held-out"),
         ],
     )
 

@@ -49,6 +49,9 @@ def multimnist(
     main: Annotated[Literal["left", "right"], "the task that decides"] = "left",
     noise: Annotated[float, "probability that a training label becomes another digit"] = 0.0,
     noisy: Annotated[Noisy, "whose labels: the main task's, or those of both"] = "main",
+    held_out_noise: Annotated[
+        float, "probability that a held-out label becomes another digit"
+    ] = 0.0,
     pairs: Annotated[int, "to train on; each other part has a third as many"] = PAIRS,
     offset: Annotated[
         int | None,
@@ -68,12 +71,13 @@ def multimnist(
 
     15,000 `pairs` to train on, a third as many held out and to choose on, of MNIST's training
     images, each part of images of its own; and as many of test images to test. With `noise` labels
-    of the training part become one of the nine other digits, each with this probability. The
+    of the training part become one of the nine other digits, each with this probability, and with
+    `held_out_noise` those that are held out. The
     authors' code has no wrong labels; it cuts its 36 × 36 pixels, as they lie in memory, into rows
     of 28, which is not repeated here.
 
     Raises:
-        UserError: if the files are not MNIST's, ``noise`` is no probability, ``offset`` beyond the
+        UserError: if the files are not MNIST's, a noise is no probability, ``offset`` beyond the
             canvas, ``pairs`` too few, or ``data_seed`` no seed.
     """
     check_seed("data_seed", data_seed)
@@ -99,6 +103,12 @@ def multimnist(
     corrupted = draw_corrupted(pairs, TASKS, main, noise, noisy, generator)
     wrong = (digits + torch.randint(1, CLASSES, digits.shape, generator=generator)) % CLASSES
     digits = torch.where(corrupted, wrong, digits)
+    judged = draw_corrupted(
+        others, TASKS, main, held_out_noise, noisy, generator, name="held_out_noise"
+    )
+    images_held_out, own = rest[0]
+    other = (own + torch.randint(1, CLASSES, own.shape, generator=generator)) % CLASSES
+    rest[0] = images_held_out, torch.where(judged, other, own)
     train = TensorDataset(pictures, digits)
     held_out, validation, test = (TensorDataset(*part) for part in rest)
     return Problem(
@@ -119,10 +129,13 @@ def multimnist(
         labelled=lambda: labelled_parts(
             {"train": train, "held out": held_out, "validation": validation, "test": test},
             digit_targets,
-            corrupted if noise else None,
+            [corrupted, judged],
             images=True,
         ),
-        notes=noise_notes(corrupted, TASKS, digits),
+        notes=[
+            *noise_notes(corrupted, TASKS, digits),
+            *noise_notes(judged, TASKS, part="Held-out"),
+        ],
     )
 
 

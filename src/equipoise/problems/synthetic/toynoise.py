@@ -38,6 +38,7 @@ def toynoise(
     noise: Annotated[float, "share of training targets that become outliers"] = 0.4,
     noisy: Annotated[Noisy, "whose targets: the main task's, or those of both"] = "main",
     main: Annotated[Literal["main", "auxiliary"], "the task that decides"] = "main",
+    held_out_noise: Annotated[float, "share of held-out targets that become outliers"] = 0.0,
     data_seed: Annotated[int, "seed of the generated data, and of where outliers are"] = 0,
     recipe: Recipe = RECIPE,
 ) -> Problem:
@@ -49,13 +50,13 @@ def toynoise(
     are also those to choose on, so a method that uses them for its weights has an advantage there.
 
     Of the targets of `noisy` a share of `noise`, rounded down, is replaced by −0.5, in the training
-    part only.
+    part only; `held_out_noise` does the same to the held-out ones.
 
     With these variances tanh is saturated: all but a few targets are within 0.1 of 1. What is
     tested is whether a method finds that value among outliers, not whether it learns a function.
 
     Raises:
-        UserError: if ``noise`` is no probability, or ``data_seed`` no seed.
+        UserError: if a noise is no probability, or ``data_seed`` no seed.
     """
     check_seed("data_seed", data_seed)
     generator = torch.Generator().manual_seed(data_seed)
@@ -65,7 +66,11 @@ def toynoise(
     inputs = torch.randn(size, INPUTS, generator=generator)
     targets = (SCALE * torch.tanh(inputs @ (base + own).T)).abs()
     corrupted = draw_corrupted(TRAINING, TASKS, main, noise, noisy, generator, exact=True)
-    targets[:TRAINING] = torch.where(corrupted, OUTLIER, targets[:TRAINING])
+    judged = draw_corrupted(
+        HELD_OUT, TASKS, main, held_out_noise, noisy, generator, exact=True, name="held_out_noise"
+    )
+    wrong = torch.cat([corrupted, judged, torch.zeros(TEST, len(TASKS), dtype=torch.bool)])
+    targets = torch.where(wrong, OUTLIER, targets)
     parts = (torch.split(each, [TRAINING, HELD_OUT, TEST]) for each in (inputs, targets))
     train, held_out, test = map(TensorDataset, *parts)
     return Problem(
@@ -84,11 +89,12 @@ def toynoise(
         labelled=lambda: labelled_parts(
             {"train": train, "held out": held_out, "test": test},
             _targets,
-            corrupted if noise else None,
+            [corrupted, judged],
         ),
         notes=[
             "The held-out samples are also those to choose the step on, as in the paper.",
             *noise_notes(corrupted, TASKS),
+            *noise_notes(judged, TASKS, part="Held-out"),
         ],
     )
 

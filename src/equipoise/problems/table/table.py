@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from equipoise.errors import UserError
+from equipoise.problems.answers import read_answers
 from equipoise.problems.frames.columns import as_times, as_truth, some
 from equipoise.problems.frames.labels import HELD_OUT, UNLEARNABLE, counted
 from equipoise.problems.frames.reading import Source, called, read_frame
@@ -40,6 +42,8 @@ from equipoise.problems.table.roles import Roles
 from equipoise.problems.table.scores import answers_of, scores_of
 from equipoise.problems.table.targets import Target, read_targets
 
+ENOUGH = 10
+"""Looked-up labels of each class, or numbers, below which a judge may do harm."""
 LEAST = 20
 """Rows with a label without which a tenth is next to nothing."""
 CHUNK = 8192
@@ -78,6 +82,11 @@ def table(
     trusted: Annotated[
         str | None, "column that is 1, true or yes where the labels of a row are known to be right"
     ] = None,
+    judge: Annotated[
+        Path | pd.DataFrame | None,
+        "with `main`, the file of looked-up labels of an audit: they are right, and the rows with "
+        "one of the main task are held out for the weightings of samples in place of a share",
+    ] = None,
     split_seed: Annotated[int, "seed of the split into training, validation and test"] = 0,
     trunk: Annotated[tuple[int, ...], "widths of the shared layers"] = (128, 64),
     head: Annotated[int, "width of a hidden layer of each task's own; 0 for none"] = 0,
@@ -114,16 +123,18 @@ def table(
     """
     check_seed("split_seed", split_seed)
     check_layers(trunk, head)
+    told: list[str] = []
     roles = Roles(targets, main, features, categorical, leave_out, group, time, trusted)
     where = called(data)
     whole = read_frame(data)
     frame = _labelled(whole, roles, where)
     found = read_targets(frame, targets, kinds, where)
-    parts = _parts(frame, found, roles, held_out, split_seed, where)
+    parts = _parts(frame, found, roles, 0 if judge is not None else held_out, split_seed, where)
+    if judge is not None:
+        found, parts, told = _judged(judge, frame, found, parts, main)
     learned = learn(found, parts.train, main, where)
     encoder = fit_encoder(frame, choose_features(frame, roles, where), parts.train, where)
-    inputs = encoder.encode(frame, where)
-    samples = parts.samples(inputs, learned.labels)
+    samples = parts.samples(encoder.encode(frame, where), learned.labels)
     widths = [samples.train.tensors[0].shape[1], *trunk]
     check_size(widths, head, learned.targets)
     return Problem(
@@ -140,9 +151,9 @@ def table(
         held_out=samples.held_out,
         rows=(1 + frame.index[parts.train]).tolist(),
         predict=partial(_predict, encoder, learned),
-        labelled=partial(_all_labels, frame, inputs, found, encoder.columns.names, roles, where),
+        labelled=partial(_all_labels, frame, encoder, found, roles, where),
         recipe=recipe,
-        notes=_notes(whole, frame, encoder.columns, roles, parts, learned),
+        notes=[*_notes(whole, frame, encoder.columns, roles, parts, learned), *told],
     )
 
 
@@ -168,20 +179,59 @@ def _predict(
 
 def _all_labels(
     frame: pd.DataFrame,
-    inputs: NDArray[np.float32],
+    encoder: Encoder,
     targets: Sequence[Target],
-    features: Sequence[str],
     roles: Roles,
     where: str,
 ) -> Labelled:
     return Labelled(
-        inputs=inputs,
+        inputs=encoder.encode(frame, where),
         targets=targets,
         rows=1 + frame.index.to_numpy(np.int64),
-        shown=frame[list(features)].reset_index(drop=True),
+        shown=frame[list(encoder.columns.names)].reset_index(drop=True),
         groups=None if roles.group is None else pd.factorize(frame[roles.group])[0],
         trusted=None if roles.trusted is None else as_truth(frame[roles.trusted], where),
     )
+
+
+def _judged(
+    judge: Source,
+    frame: pd.DataFrame,
+    targets: Sequence[Target],
+    parts: Parts,
+    main: str | None,
+) -> tuple[list[Target], Parts, list[str]]:
+    """The targets with answers in place of what was wrong, the parts, and a note of what judges."""
+    if main is None:
+        raise UserError("`judge` is for a main task, which its labels judge: name one with `main`")
+    rows = 1 + frame.index.to_numpy(np.int64)
+    nothing = np.zeros((len(rows), 0), np.float32)
+    answers = read_answers(judge, Labelled(nothing, targets, rows, pd.DataFrame(index=rows)))
+    corrected = [
+        replace(target, values=answers.corrected(place)) for place, target in enumerate(targets)
+    ]
+    place = next(place for place, target in enumerate(targets) if target.name == main)
+    judging = np.flatnonzero(~np.isnan(answers.values[:, place]))
+    if not len(judging):
+        raise UserError(f"`judge`: {called(judge)} has no answer for the main task {main!r}")
+    return corrected, parts.judged_by(judging), _few(targets[place], answers.values[judging, place])
+
+
+def _few(target: Target, answers: NDArray[np.float64]) -> list[str]:
+    """A sentence on how many labels judge, which says so if they are too few."""
+    if not target.classes:
+        least, each = len(answers), f"{len(answers)}"
+    else:
+        counts = np.bincount(answers.astype(int), minlength=len(target.classes)).tolist()
+        least = min(counts)
+        each = ", ".join(f"{name} {n}" for name, n in zip(target.classes, counts, strict=True))
+    note = f"Looked-up labels of {target.name} that judge: {each}."
+    if least < ENOUGH:
+        note += (
+            f" Fewer than {ENOUGH} of a class can make weightings of samples worse than equal "
+            "weights: look up more."
+        )
+    return [note]
 
 
 def _trunk(network: nn.Module) -> Iterable[nn.Parameter]:
