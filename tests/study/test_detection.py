@@ -50,3 +50,20 @@ def test_ends_of_the_scale():
     assert separation(np.array([[0.0], [1], [0.5], [2]]), corrupted) == 1
     assert separation(np.array([[3.0], [1], [3.5], [2]]), corrupted) == 0
     assert separation(np.ones((4, 1)), corrupted) == 0.5
+
+
+def test_within_a_class_what_the_class_alone_tells_counts_nothing():
+    classes = np.repeat([0, 1], [80, 20])[:, None]
+    corrupted = np.random.default_rng(0).random((100, 1)) < np.where(classes, 0.8, 0.1)
+    by_class = 1.0 - classes
+    assert separation(by_class, corrupted) > 0.7
+    assert separation(by_class, corrupted, classes) == 0.5
+    values = by_class + np.random.default_rng(1).normal(0, 0.5, (100, 1)) - 0.3 * corrupted
+    pairs = [
+        (one, other)
+        for each in (0, 1)
+        for one in values[(classes == each) & ~corrupted]
+        for other in values[(classes == each) & corrupted]
+    ]
+    expected = np.mean([one > other for one, other in pairs])
+    assert separation(values, corrupted, classes) == pytest.approx(expected)

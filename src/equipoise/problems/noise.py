@@ -64,7 +64,8 @@ def noise_notes(
     if labels is not None:
         notes.append(
             "How common its class is tells a clean label from a wrong one with an area under the "
-            f"ROC curve of {told_by_class(labels, corrupted):.3f}: so much needs no weighting."
+            f"ROC curve of {told_by_class(labels, corrupted):.3f}: so much needs no weighting, and "
+            "weights are judged within a class."
         )
     return notes
 

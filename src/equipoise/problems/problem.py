@@ -102,6 +102,9 @@ class Problem:
     """The task that the others are to serve: its value of the first metric decides."""
     held_out: Data | None = None
     """Samples that tell the weightings of samples what helps the main task; never trained on."""
+    classes: Tensor | None = None
+    """Classes of the training labels as they are given, ``(samples, tasks)``, int64, if they have
+    some: how well wrong labels are told is measured within a class."""
     corrupted: Tensor | None = None
     """Which labels of the training part are known to be wrong, boolean ``(samples, tasks)``."""
     rows: Sequence[int] | None = None

@@ -55,9 +55,13 @@ class SampleRecord:
         self.windows.append((summed(self.weights) / seen).cpu())
         self.weights.zero_()
         self.seen_before = self.seen.clone()
-        wrong = self.problem.corrupted
-        return (
-            float("nan") if wrong is None else separation(self.windows[-1].numpy(), wrong.numpy())
+        wrong, classes = self.problem.corrupted, self.problem.classes
+        if wrong is None:
+            return float("nan")
+        return separation(
+            self.windows[-1].numpy(),
+            wrong.numpy(),
+            None if classes is None else classes.numpy(),
         )
 
     def samples(self) -> Samples:

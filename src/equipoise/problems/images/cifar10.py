@@ -123,6 +123,7 @@ def cifar10(
         main=main,
         held_out=own,
         corrupted=corrupted if noise else None,
+        classes=labels[0].long(),
         pictures=lambda indices: pixels[0][indices].permute(0, 2, 3, 1).numpy(),
         labelled=lambda: labelled_parts(
             {"train": train, "held out": own, "validation": validation, "test": test},

@@ -125,6 +125,7 @@ def multimnist(
         main=main,
         held_out=held_out,
         corrupted=corrupted if noise else None,
+        classes=digits,
         pictures=lambda indices: pictures[indices].permute(0, 2, 3, 1).numpy(),
         labelled=lambda: labelled_parts(
             {"train": train, "held out": held_out, "validation": validation, "test": test},
