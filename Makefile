@@ -41,3 +41,4 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/sample_cost.py
 	$(BIN)/python benchmarks/loading.py
+	$(BIN)/python benchmarks/audit.py "$${EQUIPOISE_DATA:-.}" --seeds 1

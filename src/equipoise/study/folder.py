@@ -8,7 +8,6 @@
     OUT/results.csv                  every metric of every run, a row each
     OUT/tuning.csv, equal-time.csv   what was tried; the same as results.csv at equal time
     OUT/summary.json, report.html    the comparison
-    OUT/labels.csv                   the training labels of an audit
     OUT/set-aside/                   what was found damaged
 
 A run's folder is there whole or not at all, and its manifest says of which study it is and what is

@@ -1,4 +1,4 @@
-"""What `compare` and `audit` have in common: how runs are made, where, and the defaults."""
+"""How runs are made, where, and the defaults."""
 
 from __future__ import annotations
 
