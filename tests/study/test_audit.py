@@ -215,3 +215,26 @@ def test_a_problem_of_ones_own_says_what_its_labels_are(houses, tmp_path):
     assert len(audit(own, out=tmp_path, **QUIET).labels) == ROWS - 1
     with pytest.raises(UserError, match="does not say what its labels are"):
         audit(replace(own, labelled=None), out=tmp_path, **QUIET)
+
+
+def test_a_judge_whose_labels_look_wrong_is_no_evidence(tmp_path):
+    options = {"noise": 0.0, "held_out_noise": 0.3}
+    found = audit("toy-noise", options=options, out=tmp_path, **QUIET)
+    (line,) = (line for line in found.findings if line.startswith("held out: "))
+    assert "of the 200 labels of main that judge look wrong; above 5%" in line
+    table = found.labels.query("target == 'main' and 600 < row <= 800")
+    assert f"{table['probability wrong'].mean():.1%}" in line
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_a_table_says_how_its_judge_looks(houses, tmp_path, clean):
+    frame, wrong = houses
+    if clean:
+        right = np.where(
+            wrong["sold"], frame["sold"].map({"yes": "no", "no": "yes"}), frame["sold"]
+        )
+        frame = frame.assign(sold=right)
+    options = {"data": frame, "targets": ("sold",), "main": "sold", "features": ("x", "y")}
+    found = audit("table", options=options, out=tmp_path, **QUIET)
+    (line,) = (line for line in found.findings if line.startswith("held out: "))
+    assert ("is no evidence, so look some up" in line) != clean

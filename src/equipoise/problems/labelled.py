@@ -14,6 +14,9 @@ from torch.utils.data import TensorDataset
 
 from equipoise.problems.table.targets import Target
 
+HELD_OUT = "held out"
+"""The name of the part that judges."""
+
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
@@ -31,6 +34,10 @@ class Labelled:
     """A number for each sample, equal where they belong together, such as one molecule's rows."""
     trusted: NDArray[np.bool_] | None = None
     """Which samples have labels that are known to be right."""
+    main: str | None = None
+    """The target that decides."""
+    held_out: NDArray[np.bool_] | None = None
+    """Which samples are held out to judge, by their labels of the main target."""
     wrong: NDArray[np.bool_] | None = None
     """Which labels are known to be wrong, ``(samples, targets)``; of made-up noise."""
     pictures: Callable[[NDArray[np.int64]], NDArray[np.uint8]] | None = None
@@ -42,6 +49,7 @@ def labelled_parts(
     targets: Callable[[NDArray[np.float64]], Sequence[Target]],
     corrupted: Sequence[Tensor] = (),
     *,
+    main: str,
     images: bool = False,
 ) -> Labelled:
     """The samples of all parts, one after the other.
@@ -50,6 +58,7 @@ def labelled_parts(
         parts: inputs and labels ``(samples, tasks)`` of each part, by name; training first.
         targets: from all labels to targets.
         corrupted: which labels are wrong, of the first parts, if some are known to be.
+        main: the target that decides, by which the part "held out" judges.
         images: whether inputs are pictures ``(samples, channels, height, width)``, uint8.
     """
     tensors = [part.tensors for part in parts.values()]
@@ -69,6 +78,8 @@ def labelled_parts(
                 "sample": np.concatenate([np.arange(size) for size in sizes]),
             }
         ),
+        main=main,
+        held_out=np.repeat([part == HELD_OUT for part in parts], sizes),
         wrong=wrong if wrong.any() else None,
         pictures=None if pictures is None else pictures.__getitem__,
     )

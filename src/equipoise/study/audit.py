@@ -34,6 +34,8 @@ from equipoise.study.sources import ProblemLike, Source
 
 Features: TypeAlias = "pd.DataFrame | NDArray[Any]"
 
+DIRTY = 0.05
+"""Share of wrong labels from which a judge is not believed."""
 FIRST = 10
 """Of the labels that are likeliest to be wrong, how many are said."""
 TABLE, PAGE, CHECK, CACHE = "audit.csv", "audit.html", "check.csv", "cache"
@@ -160,6 +162,26 @@ def _labelled(
     return re.sub(r"[^\w.-]", "-", source.name), found.labelled()
 
 
+def _of_the_judge(labelled: Labelled, judged: Mapping[str, Judged]) -> list[str]:
+    """A line on the held-out labels that weightings of samples are judged by, if there are any."""
+    if labelled.held_out is None or labelled.main is None:
+        return []
+    main = judged[labelled.main]
+    wrong = main.wrong[labelled.held_out[main.samples]]
+    if not len(wrong):
+        return []
+    line = (
+        f"held out: {wrong.mean():.1%} of the {len(wrong):,} labels of {labelled.main} that judge"
+    )
+    line += " look wrong"
+    if wrong.mean() > DIRTY:
+        line += (
+            f"; above {DIRTY:.0%} what weightings of samples gain is no evidence, so look some up "
+            "with `check`, and let these judge"
+        )
+    return [line]
+
+
 def _check_targets(targets: Sequence[Target]) -> None:
     for target in targets:
         there = target.values[~np.isnan(target.values)]
@@ -248,7 +270,7 @@ def _findings(
             known = labelled.wrong[each.samples, place]
             line += f" and {known[each.flagged].mean():.0%} are known to be"
         lines.append(line)
-    lines += estimates(labelled, judged, answers)
+    lines += [*_of_the_judge(labelled, judged), *estimates(labelled, judged, answers)]
     worst = [
         f"row {row} ({target}: {shown(given)} → {shown(likely)}, {wrong:.2f})"
         for row, target, given, likely, wrong, *_ in table[table["flagged"] == 1]

@@ -18,7 +18,7 @@ from equipoise.errors import UserError, near_match
 from equipoise.problems.curves import average_precision, roc_auc
 from equipoise.problems.images.cifar_files import Cifar, Images, read_cifar
 from equipoise.problems.images.lenet import LeNet, trunk_of
-from equipoise.problems.labelled import labelled_parts
+from equipoise.problems.labelled import HELD_OUT, labelled_parts
 from equipoise.problems.metrics import Averaged, Gathered
 from equipoise.problems.noise import Noisy, draw_corrupted, noise_notes
 from equipoise.problems.parameters import LARGEST, check_seed, check_whole
@@ -126,9 +126,10 @@ def cifar10(
         classes=labels[0].long(),
         pictures=lambda indices: pixels[0][indices].permute(0, 2, 3, 1).numpy(),
         labelled=lambda: labelled_parts(
-            {"train": train, "held out": own, "validation": validation, "test": test},
+            {"train": train, HELD_OUT: own, "validation": validation, "test": test},
             partial(_targets, tasks),
             [corrupted, judged],
+            main=main,
             images=True,
         ),
         notes=[

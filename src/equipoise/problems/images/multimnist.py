@@ -21,7 +21,7 @@ from equipoise.problems.images.digit_pairs import (
 )
 from equipoise.problems.images.idx import read_idx
 from equipoise.problems.images.lenet import LeNet, trunk_of
-from equipoise.problems.labelled import labelled_parts
+from equipoise.problems.labelled import HELD_OUT, labelled_parts
 from equipoise.problems.noise import Noisy, draw_corrupted, noise_notes
 from equipoise.problems.parameters import check_seed, check_whole
 from equipoise.problems.problem import Problem, Recipe
@@ -128,9 +128,10 @@ def multimnist(
         classes=digits,
         pictures=lambda indices: pictures[indices].permute(0, 2, 3, 1).numpy(),
         labelled=lambda: labelled_parts(
-            {"train": train, "held out": held_out, "validation": validation, "test": test},
+            {"train": train, HELD_OUT: held_out, "validation": validation, "test": test},
             digit_targets,
             [corrupted, judged],
+            main=main,
             images=True,
         ),
         notes=[

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 from torchmetrics import MeanSquaredError
 
+from equipoise.problems.labelled import HELD_OUT as JUDGES
 from equipoise.problems.labelled import labelled_parts
 from equipoise.problems.noise import Noisy, draw_corrupted, noise_notes
 from equipoise.problems.parameters import check_seed
@@ -87,9 +88,10 @@ def toynoise(
         held_out=held_out,
         corrupted=corrupted if noise else None,
         labelled=lambda: labelled_parts(
-            {"train": train, "held out": held_out, "test": test},
+            {"train": train, JUDGES: held_out, "test": test},
             _targets,
             [corrupted, judged],
+            main=main,
         ),
         notes=[
             "The held-out samples are also those to choose the step on, as in the paper.",

@@ -151,7 +151,7 @@ def table(
         held_out=samples.held_out,
         rows=(1 + frame.index[parts.train]).tolist(),
         predict=partial(_predict, encoder, learned),
-        labelled=partial(_all_labels, frame, encoder, found, roles, where),
+        labelled=partial(_all_labels, frame, encoder, found, roles, parts.held_out, where),
         recipe=recipe,
         notes=[*_notes(whole, frame, encoder.columns, roles, parts, learned), *told],
     )
@@ -182,6 +182,7 @@ def _all_labels(
     encoder: Encoder,
     targets: Sequence[Target],
     roles: Roles,
+    held_out: Rows,
     where: str,
 ) -> Labelled:
     return Labelled(
@@ -191,6 +192,8 @@ def _all_labels(
         shown=frame[list(encoder.columns.names)].reset_index(drop=True),
         groups=None if roles.group is None else pd.factorize(frame[roles.group])[0],
         trusted=None if roles.trusted is None else as_truth(frame[roles.trusted], where),
+        main=roles.main,
+        held_out=np.isin(np.arange(len(frame)), held_out) if len(held_out) else None,
     )
 
 

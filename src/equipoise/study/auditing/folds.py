@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,11 +99,26 @@ def out_of_fold(
         for fit in fits:
             target = targets[fit.target]
             beside = np.hstack([nothing, *(encoded[place] for place in fit.others)])
-            yield delayed(predictions)(
-                labelled.inputs, key, beside, target.values, len(target.classes), fit, seed
+            yield delayed(_kept)(
+                predictions,
+                labelled.inputs,
+                key,
+                beside,
+                target.values,
+                len(target.classes),
+                fit,
+                seed,
             )
 
     yield from Parallel(jobs, return_as="generator")(calls())
+
+
+def _kept(predictions: Callable[..., Floats], *arguments: object) -> Floats:
+    """What is predicted, or was before."""
+    with warnings.catch_warnings():
+        # A busy disk is no fault of the user's.
+        warnings.filterwarnings("ignore", "Persisting input arguments took")
+        return predictions(*arguments)
 
 
 def _predictions(
