@@ -421,10 +421,19 @@ def test_workers_do_not_outlive_their_study(tmp_path, number):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
-    waited_for(lambda: len(list(tmp_path.glob("out/runs/*/*.unfinished"))) == 2)
-    workers = psutil.Process(process.pid).children(recursive=True)
-    assert len(workers) >= 2
-    process.send_signal(number)
-    waited_for(lambda: not any(alive(each) for each in workers), seconds=20)
-    assert process.wait() == -number
-    assert "Traceback" not in process.communicate()[0].decode()
+    workers = []
+    try:
+        waited_for(lambda: len(list(tmp_path.glob("out/runs/*/*.unfinished"))) == 2, seconds=180)
+        workers = psutil.Process(process.pid).children(recursive=True)
+        assert len(workers) >= 2
+        process.send_signal(number)
+        waited_for(lambda: not any(alive(each) for each in workers), seconds=60)
+        assert process.wait() == -number
+        assert "Traceback" not in process.communicate()[0].decode()
+    finally:
+        # What a failing test leaves behind would slow the others until they fail too.
+        for each in workers:
+            if alive(each):
+                each.kill()
+        process.kill()
+        process.communicate()
