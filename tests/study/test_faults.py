@@ -436,4 +436,5 @@ def test_workers_do_not_outlive_their_study(tmp_path, number):
             if alive(each):
                 each.kill()
         process.kill()
-        process.communicate()
+        process.wait()
+        process.stdout.close()
