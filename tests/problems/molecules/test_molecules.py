@@ -241,6 +241,30 @@ def test_rows_of_a_molecule_are_in_one_part_and_their_conflicts_counted(write):
     assert labels.endswith("on which its rows disagree: 1.")
 
 
+def test_all_rows_with_their_labels_are_there_for_an_audit(write):
+    frame = table(other=numbers()).assign(
+        other=lambda f: (f["other"] > 0).where(f["other"].notna())
+    )
+    frame.loc[59, "smiles"] = frame.loc[0, "smiles"]
+    frame.loc[7, "smiles"] = "no molecule"
+    problem = molecules(write(frame), main="active")
+    labelled = problem.labelled()
+    known = (frame["active"] != "") | frame["other"].notna()
+    kept = [row for row in range(SIZE) if row != 7 and known[row]]
+    assert (labelled.rows - 1).tolist() == kept
+    expected = np.unpackbits(fingerprints([frame.loc[row, "smiles"] for row in kept]), axis=1)
+    np.testing.assert_array_equal(labelled.inputs, expected)
+    active = next(target for target in labelled.targets if target.name == "active")
+    told = [frame.loc[row, "active"] for row in kept]
+    assert ["" if value is None else value for value in active.named(active.values)] == told
+    assert labelled.groups[0] == labelled.groups[-1]
+    assert len(np.unique(labelled.groups)) == len(kept) - 1
+    assert labelled.shown["smiles"].tolist() == [frame.loc[row, "smiles"] for row in kept]
+    pictures = labelled.pictures(np.array([0, 1]))
+    assert pictures.shape == (2, 160, 160, 3)
+    assert (pictures[0] != pictures[1]).any()
+
+
 def _murcko(smiles):
     return MurckoScaffold.MurckoScaffoldSmiles(mol=Chem.MolFromSmiles(smiles))
 
