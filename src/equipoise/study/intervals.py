@@ -40,11 +40,6 @@ class Interval(NamedTuple):
         return f"{self.mean_text} [{', '.join(shown)}]"
 
     @property
-    def percent(self) -> str:
-        """A share, in percent."""
-        return f"{100 * self.mean:.1f} ± {100 * self.half_width:.1f}%"
-
-    @property
     def mean_text(self) -> str:
         """The mean to as many digits as the interval lets stand."""
         decimals = self._decimals
@@ -65,6 +60,12 @@ def mean_interval(values: Sequence[float]) -> Interval:
         return Interval(mean, math.nan)
     quantile = stats.t.ppf((1 + CONFIDENCE) / 2, number - 1)
     return Interval(mean, float(quantile * stats.sem(values)))
+
+
+def format_share(share: float, low: float, high: float) -> str:
+    """A share and its interval, in percent."""
+    ends = (f"{100 * min(max(end, 0), 1):.3g}" for end in (low, high))
+    return f"{100 * share:.1f}% [{', '.join(ends)}]"
 
 
 def format_number(value: float) -> str:

@@ -12,7 +12,7 @@ from scipy import stats
 from equipoise.problems.answers import COLUMNS, RANDOM, Answers
 from equipoise.problems.labelled import Labelled
 from equipoise.study.auditing.judged import Judged
-from equipoise.study.intervals import CONFIDENCE, Interval
+from equipoise.study.intervals import CONFIDENCE, Interval, format_share
 
 Floats = NDArray[np.float64]
 
@@ -86,7 +86,9 @@ def estimates(labelled: Labelled, judged: Mapping[str, Judged], answers: Answers
                 f"{high:.0%}]"
             )
         if random.any():
-            parts.append(f"by those at random {share_wrong(each, random).percent} of all are wrong")
+            share, width = share_wrong(each, random)
+            shown = format_share(share, share - width, share + width)
+            parts.append(f"by those at random {shown} of all are wrong")
         if parts:
             yield f"{name}, looked up: {'; '.join(parts)}"
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from equipoise.problems.table.targets import Target
 from equipoise.study.auditing import classes, numbers
 from equipoise.study.auditing.classes import UNKNOWN
+from equipoise.study.intervals import format_share
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -57,8 +58,7 @@ class Judged:
     @property
     def share_text(self) -> str:
         """The share of wrong labels, as given, in its interval."""
-        low, high = (round(100 * end, 1) for end in self.between)
-        return f"{100 * self.wrong.mean():.1f}% [{low:g}, {high:g}]"
+        return format_share(float(self.wrong.mean()), *self.between)
 
     def frame(self, rows: NDArray[np.int64]) -> pd.DataFrame:
         """A row a label; ``rows`` are the samples' places in the user's file."""
