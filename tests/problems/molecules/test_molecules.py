@@ -1,8 +1,10 @@
 import gzip
 import math
+import pickle
 import sys
 from itertools import chain
 
+import cloudpickle
 import numpy as np
 import pandas as pd
 import pytest
@@ -263,6 +265,16 @@ def test_all_rows_with_their_labels_are_there_for_an_audit(write):
     pictures = labelled.pictures(np.array([0, 1]))
     assert pictures.shape == (2, 160, 160, 3)
     assert (pictures[0] != pictures[1]).any()
+
+
+@pytest.mark.parametrize("class_weights", ["task", "global"])
+def test_it_can_be_sent_to_other_processes(write, class_weights):
+    problem = molecules(write(table()), class_weights=class_weights)
+    other = pickle.loads(cloudpickle.dumps(problem))
+    batch = every(problem.train)
+    logits = torch.randn(len(problem.train), 1)
+    for one, same in zip(problem.losses(logits, batch), other.losses(logits, batch), strict=True):
+        assert torch.equal(one, same)
 
 
 def _murcko(smiles):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
@@ -53,12 +52,13 @@ def binary_losses(labels: NDArray[np.float64]) -> Losses:
     """Cross-entropy with both classes of ``labels`` ``(samples, tasks)`` of the same weight."""
     counts = np.stack([(labels == 0).sum(0), (labels == 1).sum(0)])
     weights = torch.from_numpy((counts.sum(0) / (2 * counts)).astype(np.float32))
-    # Moved to a device once, not in every step.
-    weights_on: Callable[[torch.device], Tensor] = functools.cache(weights.to)
 
     def losses(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        nonlocal weights
         _, labels, mask = batch
-        negative, positive = weights_on(labels.device)
+        # They stay on the device: moved once, not in every step.
+        weights = weights.to(labels.device)
+        negative, positive = weights
         weight = torch.where(labels > 0, positive, negative)
         return binary_cross_entropy_with_logits(logits, labels, weight, reduction="none"), mask
 
