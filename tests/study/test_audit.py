@@ -140,7 +140,7 @@ def test_trusted_rows_are_never_flagged(houses, tmp_path):
         out=tmp_path / "all",
         **QUIET,
     )
-    assert whole.findings == [f"sold: 0.0% [0, 0] of {ROWS - 1} labels are wrong; 0 flagged"]
+    assert whole.findings == [f"sold: 0.0% [0.0, 0.0] of {ROWS - 1} labels are wrong; 0 flagged"]
 
 
 def test_a_problem_that_knows_its_wrong_labels_says_how_well_they_are_found(tmp_path):

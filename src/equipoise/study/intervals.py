@@ -64,7 +64,7 @@ def mean_interval(values: Sequence[float]) -> Interval:
 
 def format_share(share: float, low: float, high: float) -> str:
     """A share and its interval, in percent."""
-    ends = (f"{100 * min(max(end, 0), 1):.3g}" for end in (low, high))
+    ends = (f"{100 * min(max(end, 0), 1):.1f}" for end in (low, high))
     return f"{100 * share:.1f}% [{', '.join(ends)}]"
 
 

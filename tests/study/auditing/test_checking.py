@@ -186,4 +186,4 @@ def test_what_the_answers_tell_is_said(tmp_path):
     lines = list(estimates(LABELLED, found, answers))
     assert len(lines) == 2
     assert "labels that were likely wrong 0 were [0%," in lines[0]
-    assert "by those at random 0.0% [0, " in lines[0]
+    assert "by those at random 0.0% [0.0, " in lines[0]
