@@ -16,12 +16,13 @@ from equipoise.study.auditing.members import OF_CLASSES, OF_NUMBERS
 
 ROWS = 240
 QUIET = {"progress": False}
+LOGISTIC = "logistic regression"
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     """Only the models that are fitted in no time; one test is of all."""
-    monkeypatch.setattr(folds, "OF_CLASSES", {"logistic": OF_CLASSES["logistic regression"]})
+    monkeypatch.setattr(folds, "OF_CLASSES", {LOGISTIC: OF_CLASSES[LOGISTIC]})
     monkeypatch.setattr(folds, "OF_NUMBERS", {"ridge": OF_NUMBERS["ridge"]})
 
 
@@ -156,6 +157,7 @@ def test_an_audit_is_the_same_again_and_with_more_jobs(houses, tmp_path):
     frame, _ = houses
     first = of_table(frame, tmp_path / "one").labels
     pd.testing.assert_frame_equal(of_table(frame, tmp_path / "one").labels, first)
+    pd.testing.assert_frame_equal(of_table(frame, tmp_path / "more", jobs=2).labels, first)
     other = of_table(frame, tmp_path / "two", seed=1).labels
     assert not other["probability wrong"].equals(first["probability wrong"])
 

@@ -48,8 +48,10 @@ class Answers:
         return np.where(np.isnan(answers), given, answers)
 
 
-def read_answers(source: str | os.PathLike[str] | pd.DataFrame, labelled: Labelled) -> Answers:
-    """The answers in a file that an audit made.
+def read_answers(
+    source: str | os.PathLike[str] | pd.DataFrame, labelled: Labelled, parameter: str
+) -> Answers:
+    """The answers in a file that an audit made, and that a ``parameter`` names.
 
     Raises:
         UserError: if it is of another table, or an answer is none of the classes, or no number.
@@ -59,8 +61,8 @@ def read_answers(source: str | os.PathLike[str] | pd.DataFrame, labelled: Labell
     for name in COLUMNS:
         if name not in frame.columns:
             raise UserError(
-                f"`checked`: {where} has no column {name!r}; it must be the file that `check` "
-                "wrote, with answers"
+                f"`{parameter}`: {where} has no column {name!r}; it must be the file of labels to "
+                "look up that an audit wrote, with answers"
             )
     answers = Answers.none(labelled)
     places = {target.name: place for place, target in enumerate(labelled.targets)}
@@ -69,18 +71,18 @@ def read_answers(source: str | os.PathLike[str] | pd.DataFrame, labelled: Labell
         name, row = str(line.target), _whole(line.row)
         if name not in places or row not in samples:
             raise UserError(
-                f"`checked`: {where} asks for row {line.row} of {name!r}, which is not there: it "
-                "is of another table"
+                f"`{parameter}`: {where} asks for row {line.row} of {name!r}, which is not there: "
+                "it is of another table"
             )
         sample, place = samples[row], places[name]
         target = labelled.targets[place]
         if not _same(target, line.given, target.values[sample]):
             raise UserError(
-                f"`checked`: in {where} {name!r} of row {row} is {line.given!r}, and in the table "
-                f"{target.named(target.values[[sample]])[0]!r}: it is of another table"
+                f"`{parameter}`: in {where} {name!r} of row {row} is {line.given!r}, and in the "
+                f"table {target.named(target.values[[sample]])[0]!r}: it is of another table"
             )
         if str(line.answer).strip() and not _empty(line.answer):
-            answer = _answer(target, line.answer, row, where)
+            answer = _answer(target, line.answer, row, f"`{parameter}`", where)
             # A given number that was written and read again is still right.
             answers.values[sample, place] = (
                 target.values[sample]
@@ -89,7 +91,7 @@ def read_answers(source: str | os.PathLike[str] | pd.DataFrame, labelled: Labell
             )
             answers.at_random[sample, place] = line.chosen == RANDOM
     if np.isnan(answers.values).all():
-        raise UserError(f"`checked`: {where} has no answer yet; fill in the column 'answer'")
+        raise UserError(f"`{parameter}`: {where} has no answer yet; fill in the column 'answer'")
     return answers
 
 
@@ -111,21 +113,21 @@ def _same(target: Target, told: Any, value: float) -> bool:
     return bool(np.isclose(number, value, rtol=ALIKE, atol=0))
 
 
-def _answer(target: Target, told: Any, row: int, where: str) -> float:
+def _answer(target: Target, told: Any, row: int, parameter: str, where: str) -> float:
     """An answer as a label."""
     if target.classes:
         found = _class_of(target, told)
         if found is None:
             raise UserError(
-                f"`checked`: the answer {str(told)!r} to row {row} of {target.name!r} in {where} "
+                f"{parameter}: the answer {str(told)!r} to row {row} of {target.name!r} in {where} "
                 f"is none of its classes: {near_match(str(told), target.classes)}"
             )
         return found
     number = pd.to_numeric(told, errors="coerce")
     if not np.isfinite(number):
         raise UserError(
-            f"`checked`: the answer {str(told)!r} to row {row} of {target.name!r} in {where} is no "
-            "number"
+            f"{parameter}: the answer {str(told)!r} to row {row} of {target.name!r} in {where} is "
+            "no number"
         )
     return float(number)
 

@@ -128,7 +128,9 @@ def audit(
         )
     _check_targets(labelled.targets)
     check_columns(labelled.shown, labelled.targets)
-    answers = Answers.none(labelled) if checked is None else read_answers(checked, labelled)
+    answers = (
+        Answers.none(labelled) if checked is None else read_answers(checked, labelled, "checked")
+    )
     judged = _judged(labelled, answers, seed, jobs, folder / CACHE, console_of(progress))
     table = _table(labelled, judged)
     found = _findings(labelled, judged, table, answers)

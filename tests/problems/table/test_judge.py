@@ -77,7 +77,7 @@ def test_what_cannot_judge(options, words):
 def test_a_file_of_another_table_is_refused(tmp_path):
     looked_up(range(1, 30)).to_csv(tmp_path / "check.csv", index=False)
     other = FRAME.assign(sold=FRAME["sold"].map({"yes": "no", "no": "yes"}))
-    with pytest.raises(UserError, match="it is of another table"):
+    with pytest.raises(UserError, match=r"`judge`: .*it is of another table"):
         table(other, TARGETS, main="sold", judge=tmp_path / "check.csv")
 
 

@@ -98,7 +98,7 @@ def answered(tmp_path, change=lambda asked: asked, number=40):
 
 
 def test_answers_are_read_back_as_they_were_given(tmp_path):
-    found = read_answers(answered(tmp_path), LABELLED)
+    found = read_answers(answered(tmp_path), LABELLED, "checked")
     for place, target in enumerate(TARGETS):
         there = ~np.isnan(found.values[:, place])
         assert there.any()
@@ -114,7 +114,7 @@ def test_empty_answers_are_none_and_others_correct(tmp_path):
         asked.loc[last, "answer"] = "yes" if asked.loc[last, "given"] == "no" else "no"
         return asked
 
-    found = read_answers(answered(tmp_path, change), LABELLED)
+    found = read_answers(answered(tmp_path, change), LABELLED, "checked")
     assert (~np.isnan(found.values)).sum() == 10
     changed = found.corrected(0) != SOLD
     assert changed.sum() == 1
@@ -144,7 +144,7 @@ def cell(column, value):
 )
 def test_what_no_file_of_this_table_says(tmp_path, change, words):
     with pytest.raises(UserError, match=words):
-        read_answers(answered(tmp_path, change), LABELLED)
+        read_answers(answered(tmp_path, change), LABELLED, "checked")
 
 
 def test_a_price_must_be_a_number(tmp_path):
@@ -153,7 +153,7 @@ def test_a_price_must_be_a_number(tmp_path):
         return asked
 
     with pytest.raises(UserError, match=r"the answer 'a lot' to row .* is no number"):
-        read_answers(answered(tmp_path, change), LABELLED)
+        read_answers(answered(tmp_path, change), LABELLED, "checked")
 
 
 @pytest.mark.parametrize("rate", [0.05, 0.3])
@@ -174,7 +174,7 @@ def test_labels_at_random_tell_how_many_are_wrong(rate):
 
 
 def test_what_the_answers_tell_is_said(tmp_path):
-    answers = read_answers(answered(tmp_path), LABELLED)
+    answers = read_answers(answered(tmp_path), LABELLED, "checked")
     found = {
         target.name: judged(
             target,

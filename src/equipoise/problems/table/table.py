@@ -209,7 +209,8 @@ def _judged(
         raise UserError("`judge` is for a main task, which its labels judge: name one with `main`")
     rows = 1 + frame.index.to_numpy(np.int64)
     nothing = np.zeros((len(rows), 0), np.float32)
-    answers = read_answers(judge, Labelled(nothing, targets, rows, pd.DataFrame(index=rows)))
+    shown = pd.DataFrame(index=rows)
+    answers = read_answers(judge, Labelled(nothing, targets, rows, shown), "judge")
     corrected = [
         replace(target, values=answers.corrected(place)) for place, target in enumerate(targets)
     ]

@@ -108,7 +108,7 @@ def share_wrong(judged: Judged, random: NDArray[np.bool_]) -> Interval:
         share = (own.sum() + 1) / (len(own) + 2)
         mean += weight * float(own.mean())
         variance += weight**2 * float(share * (1 - share) / len(own))
-    return Interval(mean, 1.96 * variance**0.5)
+    return Interval(mean, float(stats.norm.ppf((1 + CONFIDENCE) / 2)) * variance**0.5)
 
 
 def _shares(sizes: NDArray[np.int64], number: int) -> NDArray[np.int64]:
