@@ -47,9 +47,9 @@ class Labelled:
 def labelled_parts(
     parts: Mapping[str, TensorDataset],
     targets: Callable[[NDArray[np.float64]], Sequence[Target]],
-    corrupted: Sequence[Tensor] = (),
+    corrupted: Mapping[str, Tensor],
     *,
-    main: str,
+    main: str | None,
     images: bool = False,
 ) -> Labelled:
     """The samples of all parts, one after the other.
@@ -57,16 +57,16 @@ def labelled_parts(
     Args:
         parts: inputs and labels ``(samples, tasks)`` of each part, by name; training first.
         targets: from all labels to targets.
-        corrupted: which labels are wrong, of the first parts, if some are known to be.
+        corrupted: which labels are wrong, of parts by name; none of the others.
         main: the target that decides, by which the part "held out" judges.
         images: whether inputs are pictures ``(samples, channels, height, width)``, uint8.
     """
     tensors = [part.tensors for part in parts.values()]
     inputs, labels = (torch.cat(each) for each in zip(*tensors, strict=True))
     sizes = [len(each) for each, _ in tensors]
-    known = torch.cat([*corrupted, torch.zeros(0, labels.shape[1], dtype=torch.bool)]).numpy()
-    wrong = np.zeros(labels.shape, bool)
-    wrong[: len(known)] = known
+    right = torch.zeros_like(labels, dtype=torch.bool)
+    pairs = zip(parts, torch.split(right, sizes), strict=True)
+    wrong = torch.cat([corrupted.get(part, none) for part, none in pairs]).numpy()
     pictures = inputs.movedim(1, -1).numpy() if images else None
     return Labelled(
         inputs=inputs.flatten(1).numpy().astype(np.float32),

@@ -149,3 +149,34 @@ def test_it_learns_and_metrics_are_scikit_learns(problem):
     assert [found["left"], found["right"]] == pytest.approx(own)
     assert found["all"] == pytest.approx(np.mean(own))
     assert found["all"] > 0.6
+
+
+def test_wrong_labels_are_those_of_the_main_task():
+    clean, noisy = digits(main="left"), digits(main="left", noise=0.4, held_out_noise=0.2)
+    for part, share in (("train", 0.4), ("held_out", 0.2)):
+        wrong = every(getattr(clean, part))[1] != every(getattr(noisy, part))[1]
+        assert wrong[:, 0].float().mean() == pytest.approx(share, abs=0.04)
+        assert not wrong[:, 1].any()
+        assert torch.equal(every(getattr(clean, part))[0], every(getattr(noisy, part))[0])
+        if part == "train":
+            assert torch.equal(wrong, noisy.corrupted)
+    assert torch.equal(every(clean.test)[1], every(noisy.test)[1])
+    both = digits(main="left", noise=0.4, noisy="all").corrupted.float().mean(0)
+    assert both.tolist() == pytest.approx([0.4, 0.4], abs=0.04)
+    with pytest.raises(UserError, match="`held_out_noise` must be from 0 to 1"):
+        digits(main="left", held_out_noise=2)
+    with pytest.raises(UserError, match="`noise` is of what a main task learns"):
+        digits(noise=0.1)
+
+
+def test_all_pairs_can_be_audited():
+    found = digits(main="left", noise=0.4, held_out_noise=0.2).labelled()
+    assert found.inputs.shape == (8_000, 120)
+    assert found.held_out.sum() == 1_200
+    by_part = {
+        part: found.wrong[rows, 0].mean()
+        for part, rows in found.shown.groupby("part").indices.items()
+    }
+    assert by_part == pytest.approx(
+        {"train": 0.4, "held out": 0.2, "validation": 0, "test": 0}, abs=0.04
+    )

@@ -128,7 +128,7 @@ def cifar10(
         labelled=lambda: labelled_parts(
             {"train": train, HELD_OUT: own, "validation": validation, "test": test},
             partial(_targets, tasks),
-            [corrupted, judged],
+            {"train": corrupted, HELD_OUT: judged},
             main=main,
             images=True,
         ),

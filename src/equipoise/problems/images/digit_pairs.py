@@ -45,6 +45,12 @@ def overlaid(images: Tensor, rows: Tensor, columns: Tensor, size: tuple[int, int
     return canvas.amax(1, keepdim=True)
 
 
+def made_wrong(digits: Tensor, wrong: Tensor, generator: torch.Generator) -> Tensor:
+    """The digits ``(pairs, 2)``, int64, with others, all as likely, where they are to be wrong."""
+    others = (digits + torch.randint(1, CLASSES, digits.shape, generator=generator)) % CLASSES
+    return torch.where(wrong, others, digits)
+
+
 def digit_targets(labels: NDArray[np.float64]) -> list[Target]:
     """The digits ``(pairs, 2)`` as targets of an audit."""
     classes = tuple(map(str, range(CLASSES)))

@@ -17,6 +17,7 @@ from equipoise.problems.images.digit_pairs import (
     answers,
     digit_targets,
     losses,
+    made_wrong,
     overlaid,
 )
 from equipoise.problems.images.idx import read_idx
@@ -101,14 +102,12 @@ def multimnist(
     (pictures, digits), *rest = parts
     rest.append(_pairs(*_read(data, "t10k"), others, offset, generator))
     corrupted = draw_corrupted(pairs, TASKS, main, noise, noisy, generator)
-    wrong = (digits + torch.randint(1, CLASSES, digits.shape, generator=generator)) % CLASSES
-    digits = torch.where(corrupted, wrong, digits)
+    digits = made_wrong(digits, corrupted, generator)
     judged = draw_corrupted(
         others, TASKS, main, held_out_noise, noisy, generator, name="held_out_noise"
     )
     images_held_out, own = rest[0]
-    other = (own + torch.randint(1, CLASSES, own.shape, generator=generator)) % CLASSES
-    rest[0] = images_held_out, torch.where(judged, other, own)
+    rest[0] = images_held_out, made_wrong(own, judged, generator)
     train = TensorDataset(pictures, digits)
     held_out, validation, test = (TensorDataset(*part) for part in rest)
     return Problem(
@@ -130,7 +129,7 @@ def multimnist(
         labelled=lambda: labelled_parts(
             {"train": train, HELD_OUT: held_out, "validation": validation, "test": test},
             digit_targets,
-            [corrupted, judged],
+            {"train": corrupted, HELD_OUT: judged},
             main=main,
             images=True,
         ),

@@ -90,7 +90,7 @@ def toynoise(
         labelled=lambda: labelled_parts(
             {"train": train, JUDGES: held_out, "test": test},
             _targets,
-            [corrupted, judged],
+            {"train": corrupted, JUDGES: judged},
             main=main,
         ),
         notes=[
