@@ -259,7 +259,7 @@ def test_names_of_the_first_are_those_of_both():
 @pytest.mark.parametrize("steps", [0, 1, 3])
 def test_a_composition_resumes_bit_for_bit(steps):
     model = network()
-    interrupted, resumed = (SLAW(NAMES) + gate(model, every=2) for _ in range(2))
+    interrupted, resumed = (SLAW(NAMES) + gate(model) for _ in range(2))
     for pair in batches(steps):
         interrupted(*pair)
     resumed.load_state_dict(saved_and_loaded(interrupted.state_dict()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -61,21 +62,25 @@ def whole_batch(losses: Tensor, counts: Tensor | None) -> tuple[Tensor, Tensor |
     return total / torch.where(labels > 0, labels, 1), labels
 
 
-def gathered(rows: Tensor) -> tuple[Tensor, slice]:
+def gathered(parts: Sequence[Tensor]) -> tuple[Sequence[Tensor], slice]:
     """The rows ``(samples, …)`` of all processes one after another, and where our own are.
+
+    Args:
+        parts: tensors of one shape, of each of which the rows are gathered.
 
     Two all-gathers, which every process must join. Reads the sizes from the device.
     """
     if processes() == 1:
-        return rows, slice(None)
+        return parts, slice(None)
+    rows = torch.stack(list(parts), 1)
     own = torch.tensor([len(rows)], device=rows.device)
     sizes = [torch.empty_like(own) for _ in range(processes())]
     dist.all_gather(sizes, own)
     counts = [int(size) for size in sizes]
     padded = rows.new_zeros(max(counts), *rows.shape[1:])
     padded[: len(rows)] = rows
-    parts = [torch.empty_like(padded) for _ in counts]
-    dist.all_gather(parts, padded)
+    found = [torch.empty_like(padded) for _ in counts]
+    dist.all_gather(found, padded)
     first = sum(counts[: rank()])
-    together = torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
-    return together, slice(first, first + len(rows))
+    together = torch.cat([part[:count] for part, count in zip(found, counts, strict=True)])
+    return together.unbind(1), slice(first, first + len(rows))

@@ -122,7 +122,7 @@ def test_names_and_shared_parameters_are_found(method):
             for name, (weight, bias, target) in zip(NAMES, heads, strict=True)
         }
 
-    weighting = method(losses, model, main="b", **({"every": 2} if method in HELD_OUT else {}))
+    weighting = method(losses, model, main="b")
     assert weighting.tasks == ()
     ((batch, held_out),) = batches(1)
     call(weighting, batch, held_out)
@@ -235,7 +235,6 @@ def test_state_brings_the_names_to_a_weighting_that_has_none(method, steps):
         return FORMS["mappings"](*squared_errors(model, batch))
 
     options = {"main": "a", "shared": model[0]}
-    options |= {"every": 3} if method in HELD_OUT else {}
     interrupted = method(losses, model, tasks=NAMES, **options)
     for batch, held_out in batches(steps):
         call(interrupted, batch, held_out)

@@ -53,7 +53,7 @@ def test_names_in_any_case():
         ("ideal+torchjd/PCGrad", "ideal weights"),
         ("slaw(beta=1)", "slaw(beta=1.0): beta must be"),
         ("slaw(initial=[1, 2, 3])", "slaw(initial=[1.0, 2.0, 3.0]): initial must be (2,)"),
-        ("slgate(every=0)", "slgate(every=0): every must be an integer of at least 1"),
+        ("slgrad(lookahead=-1)", "slgrad(lookahead=-1.0): lookahead must be a positive number"),
         ("torchjd/CAGrad(c=-1)", "torchjd/CAGrad: "),
     ],
 )
@@ -174,7 +174,7 @@ def test_the_options_of_one_are_shown(listing):
     assert "slaw  Scaled Loss Approximate Weighting" in said
     assert "    beta=0.99  averaging factor of the statistics, in [0, 1).\n" in said
     assert "    nonfinite='propagate'  what to do about a loss that is NaN" in said
-    assert "    every=1  steps from one held-out gradient" in listing("slaw+slgate")
+    assert "    maximize=False  whether the objective is better" in listing("slaw+slgate")
     assert "    c=0.5  The scale of the radius" in listing("torchjd/cagrad")
     assert "seed (that of the run by default)" in listing("random")
     assert "temperature" not in listing("torchjd/DWA")

@@ -38,7 +38,7 @@ def labels(text):
         ("constant(initial={'a,(': 1, 'b)+': 2})", ["constant(initial={'a,(': 1.0, 'b)+': 2.0})"]),
         ("lbtw(normalized=True)", ["lbtw(normalized=True)"]),
         ("softadapt(sharpness=-1)", ["softadapt(sharpness=-1.0)"]),
-        ("slgate(every=8,shared='border')", ["slgate(shared='border', every=8)"]),
+        ("slgate(shared='border',maximize=True)", ["slgate(shared='border', maximize=True)"]),
         ("slgrad(lookahead=None)", ["slgrad"]),
         ("slaw(beta=0.9)+slgate", ["slaw(beta=0.9)+slgate"]),
         ("slaw + torchjd/pcgrad", ["slaw+torchjd/PCGrad"]),

@@ -105,9 +105,9 @@ def test_a_file_that_has_changed_is_another_method(run, own, tmp_path):
 def test_one_of_samples_is_compared_and_composed(run, own, tmp_path):
     own("mine_samples", SAMPLES)
     name = "mine_samples:Helpers"
-    code, text = compare(run, f"{name},slaw+{name}(every=2)", problem="study.toy:noisy")
+    code, text = compare(run, f"{name},slaw+{name}(maximize=True)", problem="study.toy:noisy")
     assert code == 0, text
-    assert set(runs_of(tmp_path / "out")) == {name, f"slaw+{name}(every=2)"}
+    assert set(runs_of(tmp_path / "out")) == {name, f"slaw+{name}(maximize=True)"}
     assert len(list((tmp_path / "out").glob("runs/*/seed-0/samples.npz"))) == 2
 
 

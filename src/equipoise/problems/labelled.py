@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,8 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from equipoise.problems.table.targets import Target
+
+_Kind = TypeVar("_Kind", bound=np.generic)
 
 HELD_OUT = "held out"
 """The name of the part that judges."""
@@ -42,6 +45,28 @@ class Labelled:
     """Which labels are known to be wrong, ``(samples, targets)``; of made-up noise."""
     pictures: Callable[[NDArray[np.int64]], NDArray[np.uint8]] | None = None
     """Samples at indices as pictures ``(samples, height, width, 1 or 3)``."""
+
+    def of(self, samples: NDArray[np.int64], targets: Sequence[int]) -> Labelled:
+        """Some of the samples with some of the targets, without pictures."""
+
+        def some(column: NDArray[_Kind] | None) -> NDArray[_Kind] | None:
+            return None if column is None else column[samples]
+
+        return replace(
+            self,
+            inputs=self.inputs[samples],
+            targets=[
+                replace(self.targets[place], values=self.targets[place].values[samples])
+                for place in targets
+            ],
+            rows=self.rows[samples],
+            shown=self.shown.iloc[samples],
+            groups=some(self.groups),
+            trusted=some(self.trusted),
+            held_out=some(self.held_out),
+            wrong=None if self.wrong is None else self.wrong[samples][:, list(targets)],
+            pictures=None,
+        )
 
 
 def labelled_parts(

@@ -52,8 +52,8 @@ class Recipe:
     """From parameters and learning rate to an optimizer."""
     clip: float | None = None
     """Largest norm of the gradient of all parameters; ``None`` for no limit."""
-    held_out_batch_size: int | None = None
-    """Samples in a held-out batch; as many as in a batch if ``None``."""
+    held_out_batch_size: int = 64
+    """Samples in a held-out batch, or all there are: fewer of many judge otherwise at each step."""
     schedule: Callable[[Optimizer, int], LRScheduler] | None = None
     """From the optimizer and the number of steps to what changes the learning rate after each."""
 

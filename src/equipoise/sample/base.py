@@ -183,12 +183,12 @@ class SampleWeighting(Weighting):
             self.to(losses.device)
         weights, uniform, task_weights = self._weigh_together(alignments, mask)
         total = self._total(weights, uniform, torch.where(mask, losses, 0))
-        # What stands in front has spoken by now.
-        task_weights = task_weights * self._balance
+        if self._before is not None:  # which has spoken by now
+            task_weights, weights = task_weights * self._balance, weights * self._balance
         self._task_weights.copy_(
             torch.where(task_weights.isfinite().all(), task_weights, self._task_weights)
         )
-        self._weights = weights * self._balance
+        self._weights = weights
         self.steps += 1
         return total
 
@@ -211,11 +211,14 @@ class SampleWeighting(Weighting):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Weights and uniform ones of this process's samples, and the sums of all by task."""
         labels = mask.to(self._zero.dtype)
-        known = torch.zeros_like(labels) if alignments is None else alignments.to(labels)
-        self._alignments = torch.where(mask, known, 0)
-        rows, own = gathered(torch.stack([self._alignments, labels], 1))
-        uniform = uniform_weights(rows[:, 1])
-        weights = uniform if alignments is None else self.weigh_samples(rows[:, 0], uniform)
+        if alignments is None:
+            known = torch.zeros_like(labels)
+        else:
+            known = torch.where(mask, alignments.to(labels), 0)
+        self._alignments = known
+        (everywhere, all_labels), own = gathered([known, labels])
+        uniform = uniform_weights(all_labels)
+        weights = uniform if alignments is None else self.weigh_samples(everywhere, uniform)
         return weights[own], uniform[own], weights.sum(0)
 
     def _total(self, weights: Tensor, uniform: Tensor, losses: Tensor) -> Tensor:

@@ -48,7 +48,6 @@ class SLGrad(HeldOutWeighting):
         fallback: weights of a step in which no sample helps: ``"zero"``, ``"uniform"``, or
             ``"main"``, uniform over the main task's samples only.
         engine: see there.
-        every: see there.
         tasks: see there.
 
     Example:
@@ -74,7 +73,6 @@ class SLGrad(HeldOutWeighting):
         maximize: bool = False,
         fallback: Literal["zero", "uniform", "main"] = "zero",
         engine: Engine | Literal["auto"] = "auto",
-        every: int = 1,
         tasks: int | Iterable[str] | None = None,
     ) -> None:
         super().__init__(
@@ -85,7 +83,6 @@ class SLGrad(HeldOutWeighting):
             objective=objective,
             maximize=maximize,
             engine=engine,
-            every=every,
             tasks=tasks,
         )
         if fallback not in FALLBACKS:

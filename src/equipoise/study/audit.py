@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias, cast
 
 import numpy as np
@@ -33,9 +34,14 @@ from equipoise.study.settings import MOST_PROCESSES, PathLike
 from equipoise.study.sources import ProblemLike, Source
 
 Features: TypeAlias = "pd.DataFrame | NDArray[Any]"
+Floats: TypeAlias = NDArray[np.float64]
 
 DIRTY = 0.05
 """Share of wrong labels from which a judge is not believed."""
+LOOKED = 2_000
+"""Labels at most, beside those that are held out, that a quick look at these rests on."""
+SLOW = ("boosting", "boosting, absolute error", "logistic regression", "ridge")
+"""Models that it does without: trees alone take seconds."""
 FIRST = 10
 """Of the labels that are likeliest to be wrong, how many are said."""
 TABLE, PAGE, CHECK, CACHE = "audit.csv", "audit.html", "check.csv", "cache"
@@ -164,13 +170,47 @@ def _labelled(
     return re.sub(r"[^\w.-]", "-", source.name), found.labelled()
 
 
-def _of_the_judge(labelled: Labelled, judged: Mapping[str, Judged]) -> list[str]:
-    """A line on the held-out labels that weightings of samples are judged by, if there are any."""
+def wrong_held_out(labelled: Labelled) -> float | None:
+    """A quick look at what share of the held-out labels of the main task look wrong.
+
+    By trees, of some thousand labels, unless it is known; ``None`` where none is held out, or they
+    cannot be audited.
+    """
     if labelled.held_out is None or labelled.main is None:
-        return []
+        return None
+    place = [target.name for target in labelled.targets].index(labelled.main)
+    there = ~np.isnan(labelled.targets[place].values)
+    held_out = np.flatnonzero(labelled.held_out & there)
+    if labelled.wrong is not None:
+        return float(labelled.wrong[held_out, place].mean())
+    others = np.flatnonzero(~labelled.held_out & there)
+    rows = np.union1d(held_out, others[:: 1 + len(others) // LOOKED])
+    some = labelled.of(rows, [place])
+    try:
+        _check_targets(some.targets)
+    except UserError:
+        return None
+    with TemporaryDirectory() as cache:
+        judged = _judged(
+            some, Answers.none(some), 0, 1, Path(cache), console_of(False), without=SLOW
+        )
+    wrong = _wrong_held_out(some, judged)
+    return None if wrong is None else float(wrong.mean())
+
+
+def _wrong_held_out(labelled: Labelled, judged: Mapping[str, Judged]) -> Floats | None:
+    """How likely each held-out label of the main task is wrong, if there are any."""
+    if labelled.held_out is None or labelled.main is None:
+        return None
     main = judged[labelled.main]
     wrong = main.wrong[labelled.held_out[main.samples]]
-    if not len(wrong):
+    return wrong if len(wrong) else None
+
+
+def _of_the_judge(labelled: Labelled, judged: Mapping[str, Judged]) -> list[str]:
+    """A line on the held-out labels that weightings of samples are judged by, if there are any."""
+    wrong = _wrong_held_out(labelled, judged)
+    if wrong is None:
         return []
     line = (
         f"held out: {wrong.mean():.1%} of the {len(wrong):,} labels of {labelled.main} that judge"
@@ -210,11 +250,12 @@ def _judged(
     jobs: int,
     cache: Path,
     console: Console,
+    without: Collection[str] = (),
 ) -> dict[str, Judged]:
     """The labels of each target, judged."""
     given = labelled.targets
     learned = [replace(each, values=answers.corrected(place)) for place, each in enumerate(given)]
-    fits = fits_of(learned, labelled.groups, copies(given), seed)
+    fits = fits_of(learned, labelled.groups, copies(given), seed, without=without)
     trusted = np.zeros(len(labelled.rows), bool) if labelled.trusted is None else labelled.trusted
     predictions: dict[tuple[int, str, bool], NDArray[np.float64]] = {}
     with Counted(len(fits), "models", console) as bar:

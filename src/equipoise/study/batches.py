@@ -19,18 +19,21 @@ class Batches:
 
     Args:
         data: the samples.
-        size: rows of a batch of all processes together; the last of an epoch is smaller.
+        size: rows of a batch of all processes together, or all there are.
         seed: of the order.
+        drop_last: whether rows that do not fill a batch are left out until the next epoch, as a
+            small batch would be a judge of its own; else the last batch of an epoch is smaller.
     """
 
-    def __init__(self, data: Data, size: int, seed: int) -> None:
+    def __init__(self, data: Data, size: int, seed: int, *, drop_last: bool = False) -> None:
         self.data = data
-        self.size = size
+        self.size = min(size, len(data))
+        self.least = self.size if drop_last else 1
         self.generator = torch.Generator().manual_seed(seed)
         self._shuffle()
 
     def __next__(self) -> tuple[Tensor, Any]:
-        if self.taken == len(self.order):
+        if self.taken + self.least > len(self.order):
             self._shuffle()
         rows = self.order[self.taken : self.taken + self.size]
         self.taken += len(rows)

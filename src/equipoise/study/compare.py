@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from equipoise.errors import UserError
-from equipoise.study.asked import ask
+from equipoise.study.asked import Asked, ask
+from equipoise.study.audit import DIRTY, wrong_held_out
 from equipoise.study.confirming import check_confirm, confirm_leaders
 from equipoise.study.equal_time import Cost, Decides, check_equal_time, run_at_equal_time
 from equipoise.study.grids import Tune
 from equipoise.study.jobs import Candidate, jobs_of, single_tasks
-from equipoise.study.methods import MethodLike, check_methods
+from equipoise.study.methods import Method, MethodLike, check_methods
 from equipoise.study.results import Results, open_study
 from equipoise.study.running import run
 from equipoise.study.settings import Settings, with_defaults
 from equipoise.study.sources import ProblemLike
 from equipoise.study.tuning import tuned
+from equipoise.weighting import Needs
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -100,6 +103,7 @@ def compare(
     ]
     check_confirm(confirm, confirm_top, candidates)
     asked = check_equal_time(asked, candidates, equal_time, decide)
+    asked = _doubting(asked, [each.method for each in candidates])
     if tune is not None:
         asked, candidates = tuned(asked, candidates, tune, tune_seeds)
     seeds = range(asked.seeds)
@@ -116,3 +120,14 @@ def compare(
     results = open_study(asked.out, failures)
     results.write()
     return results
+
+
+def _doubting(asked: Asked, methods: Sequence[Method]) -> Asked:
+    """With the methods that are judged by held-out labels of which too many look wrong."""
+    judged = [method.label for method in methods if Needs.HELD_OUT in method.needs]
+    if not judged or asked.problem.labelled is None:
+        return asked
+    share = wrong_held_out(asked.problem.labelled())
+    if share is None or share <= DIRTY:
+        return asked
+    return replace(asked, study=replace(asked.study, doubted=dict.fromkeys(judged, share)))

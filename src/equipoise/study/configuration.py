@@ -88,6 +88,8 @@ class Study:
     """Whether the table at equal ``"steps"`` or that at equal ``"time"`` decides."""
     equal_steps: dict[str, int] = field(default_factory=dict)
     """Method → steps at equal time."""
+    doubted: dict[str, float] = field(default_factory=dict)
+    """Method → share of the held-out labels that look wrong, if that is too many to judge by."""
     corrupted: str | None = None
     """SHA-256 of corrupted.csv, if any labels are known to be wrong; the problem determines it."""
     version: str = version("equipoise")
@@ -137,7 +139,7 @@ class Study:
         return {name: value for name, value in told.items() if name not in untold}
 
 
-ADDED = ("asked", "confirming", "tuned", "equal_steps")
+ADDED = ("asked", "confirming", "tuned", "equal_steps", "doubted")
 """What each command adds to, and no run depends on."""
 
 _STUDY = TypeAdapter(Study)

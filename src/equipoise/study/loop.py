@@ -63,8 +63,8 @@ class Loop:
         self.batches = Batches(problem.train, recipe.batch_size, seed)
         self.held_out: Batches | None = None
         if Needs.HELD_OUT in self.weighting.needs and problem.held_out is not None:
-            size = recipe.held_out_batch_size or recipe.batch_size
-            self.held_out = Batches(problem.held_out, size, seed)
+            size = recipe.held_out_batch_size
+            self.held_out = Batches(problem.held_out, size, seed, drop_last=True)
         deciding = problem.deciding if task is None else task
         self.record = Record(problem, recipe.steps, device, deciding)
         self.network.train()

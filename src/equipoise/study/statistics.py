@@ -122,6 +122,7 @@ def summarise(study: Study, runs: Sequence[Run], expected: Mapping[str, int]) ->
         _unfinished(study, runs, expected),
         compared.seeds,
         compared.detectable,
+        dict(study.doubted),
     )
 
 

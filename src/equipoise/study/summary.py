@@ -82,6 +82,8 @@ class Summary:
     """The number of seeds that all methods have, by which differences are judged."""
     detectable: float
     """The difference from the reference that such a study finds with a probability of 80%."""
+    doubted: Mapping[str, float]
+    """As in :class:`Study`: methods whose gains are no evidence."""
 
     @property
     def finished(self) -> bool:

@@ -24,6 +24,7 @@ def verdict(summary: Summary) -> str:
         _leader(summary),
         _against_reference(summary),
         _best(summary),
+        _doubted(summary),
         _exploratory(summary),
         _diverged(summary),
         _collapsed(summary),
@@ -67,7 +68,11 @@ def _against_reference(summary: Summary) -> str:
         return ""
     if all(row.judgement is None for row in others):
         return "With fewer than two seeds in common there are no intervals: this may be noise."
-    better = [f"{row.method} by {row.lead.ranged}" for row in others if row.judgement == "better"]
+    better = [
+        f"{row.method} by {row.lead.ranged}"
+        for row in others
+        if row.judgement == "better" and row.method not in summary.doubted
+    ]
     allowing = ""
     if summary.comparisons > 1:
         allowing = f", allowing for {summary.comparisons} comparisons"
@@ -88,6 +93,18 @@ def _best(summary: Summary) -> str:
     if len(kept) == len(summary.eligible):
         return "Any of them may be the best."
     return f"May be the best: {_listed(kept)}."
+
+
+def _doubted(summary: Summary) -> str:
+    """Which methods were judged by labels that look wrong."""
+    methods = [row.method for row in summary.methods if row.method in summary.doubted]
+    if not methods:
+        return ""
+    return (
+        f"{summary.doubted[methods[0]]:.0%} of the held-out labels look wrong, so what is judged "
+        f"by them is no evidence: {_listed(methods)}. Look some up (equipoise audit, --check) and "
+        "let these judge."
+    )
 
 
 def _exploratory(summary: Summary) -> str:

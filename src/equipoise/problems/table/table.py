@@ -105,7 +105,8 @@ def table(
     share of each class as far as classes have the rows for it, or by `group` or by `time`. Use
     these where rows are not independent, or the test is easier than what the network is for. With
     `main` a share of the training part is held out too, whole groups where there are any: rows
-    with a label of the main task.
+    with a label of the main task. With `trusted` the step is chosen on the trusted rows of the
+    validation part alone, if there are 20.
 
     A task's score is R² (regression), the area under the ROC curve (binary), or the mean recall of
     the classes (multiclass); NaN where the part has one value of it only. The mean of those defined
@@ -132,6 +133,7 @@ def table(
     parts = _parts(frame, found, roles, 0 if judge is not None else held_out, split_seed, where)
     if judge is not None:
         found, parts, told = _judged(judge, frame, found, parts, main)
+    parts, rests_on = _choosing(parts, frame, roles, where)
     learned = learn(found, parts.train, main, where)
     encoder = fit_encoder(frame, choose_features(frame, roles, where), parts.train, where)
     samples = parts.samples(encoder.encode(frame, where), learned.labels)
@@ -153,7 +155,7 @@ def table(
         predict=partial(_predict, encoder, learned),
         labelled=partial(_all_labels, frame, encoder, found, roles, parts.held_out, where),
         recipe=recipe,
-        notes=[*_notes(whole, frame, encoder.columns, roles, parts, learned), *told],
+        notes=[*_notes(whole, frame, encoder.columns, roles, parts, learned), rests_on, *told],
     )
 
 
@@ -195,6 +197,19 @@ def _all_labels(
         main=roles.main,
         held_out=np.isin(np.arange(len(frame)), held_out) if len(held_out) else None,
     )
+
+
+def _choosing(parts: Parts, frame: pd.DataFrame, roles: Roles, where: str) -> tuple[Parts, str]:
+    """The parts with rows to choose the step on that are right, and a sentence on what they are."""
+    rows = parts.validation
+    said = f"The step whose network counts is chosen on {len(rows):,} rows, with labels as given"
+    if roles.trusted is None:
+        return parts, f"{said}: wrong ones choose worse; `trusted` names rows that are right."
+    right = rows[as_truth(frame[roles.trusted], where)[rows]]
+    if len(right) < LEAST:
+        return parts, f"{said}: only {len(right)} of them are trusted, and {LEAST} are needed."
+    chosen = replace(parts, validation=right)
+    return chosen, f"The step whose network counts is chosen on {len(right):,} trusted rows."
 
 
 def _judged(

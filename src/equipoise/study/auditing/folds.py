@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +42,12 @@ class Fit:
 
 
 def fits_of(
-    targets: Sequence[Target], groups: Ints | None, copies: NDArray[np.bool_], seed: int
+    targets: Sequence[Target],
+    groups: Ints | None,
+    copies: NDArray[np.bool_],
+    seed: int,
+    *,
+    without: Collection[str] = (),
 ) -> list[Fit]:
     """All that are needed, target by target.
 
@@ -51,6 +56,7 @@ def fits_of(
         groups: a number for each sample, of those that stay in one fold.
         copies: pairs of targets that are one another, ``(targets, targets)``.
         seed: of the folds.
+        without: models that are left out, for a quick look.
     """
     labels = [np.count_nonzero(~np.isnan(target.values)) for target in targets]
     most = np.argsort(labels, kind="stable")[::-1]
@@ -63,6 +69,7 @@ def fits_of(
             for train, test in _folds(target, groups, seed)
             for beside in ([(), chosen] if chosen else [()])
             for member in (OF_CLASSES if target.classes else OF_NUMBERS)
+            if member not in without
         ]
     return fits
 
