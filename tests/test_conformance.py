@@ -41,7 +41,7 @@ VARIANTS = [
     (equipoise.ProbedGradientNorm, {"every": 3, "probes": 2}),
     (equipoise.CosineGate, {"weighted": True}),
     (equipoise.OLAUX, {"horizon": 2}),
-    (equipoise.SLGate, {"every": 3}),
+    (equipoise.SLGate, {"maximize": True}),
     (equipoise.SLGate, {"shared": "border"}),
     (equipoise.SLGate, {"shared": "all"}),
     (equipoise.SLGate, {"engine": "reverse"}),

@@ -193,6 +193,11 @@ def loss_function(
     return read
 
 
+def any_given(losses: Mapping[str, Tensor | None]) -> bool:
+    """Whether there is a loss of any task."""
+    return any(loss is not None for loss in losses.values())
+
+
 def by_task(values: Tensor, tasks: tuple[str, ...]) -> dict[str, float]:
     """A tensor ``(tasks,)`` as a dict of floats by name. Reads from the device."""
     return dict(zip(tasks, values.tolist(), strict=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from enum import Flag, auto
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -147,6 +148,24 @@ class Weighting(Stateful):
     def weights_by_task(self) -> dict[str, float]:
         """:attr:`task_weights` by name. Reads from the device."""
         return by_task(self.task_weights, self.tasks)
+
+    def metrics(self) -> dict[str, float]:
+        """The last call by task, for any logger: ``weight/NAME``, of task losses ``loss/NAME`` too.
+
+        Reads from the device, once.
+        """
+        return {f"weight/{name}": weight for name, weight in self.weights_by_task().items()}
+
+    def accumulate(self, *, closing: bool) -> AbstractContextManager[None]:
+        """Around the call for a micro-batch: see :meth:`LossWeighting.accumulate`.
+
+        Raises:
+            TypeError: if the method looks at more than the losses.
+        """
+        raise TypeError(
+            f"{type(self).__name__} looks at more than losses, so it cannot put micro-batches "
+            "together: call it once a step with the whole batch, or take a weighting of losses"
+        )
 
     def __add__(self, second: Weighting) -> Weighting:
         if not isinstance(second, Weighting):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from equipoise.directional.attention import fused_attention
 from equipoise.directional.computation import Computation
 from equipoise.directional.kernels import SWITCHES, differentiable_kernels
+from equipoise.directional.wrapping import unnoticed_by_wrappers
 from equipoise.losses import LossFunction
 
 
@@ -41,7 +42,13 @@ def forward_derivatives(
     """
     computation = Computation(losses, model)
     replaced = {} if update_buffers else computation.copied_buffers()
-    with SWITCHES, _dual_level(), fused_attention(), differentiable_kernels(model):
+    with (
+        SWITCHES,
+        _dual_level(),
+        fused_attention(),
+        differentiable_kernels(model),
+        unnoticed_by_wrappers(),
+    ):
         duals = _duals(parameters, direction)
         try:
             dual, mask = computation.call(batch, replaced | duals)

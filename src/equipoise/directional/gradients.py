@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 
+from equipoise.directional.wrapping import unnoticed_by_wrappers
+
 
 def gradients_of(
     outputs: Tensor,
@@ -36,9 +38,10 @@ def gradients_of(
         return []
     again = _computes_again(outputs)
     try:
-        gradients = torch.autograd.grad(
-            outputs, inputs, factors, retain_graph=keep or again, allow_unused=True
-        )
+        with unnoticed_by_wrappers():
+            gradients = torch.autograd.grad(
+                outputs, inputs, factors, retain_graph=keep or again, allow_unused=True
+            )
     except RuntimeError:
         if not again:
             raise

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from equipoise.directional.sharding import whole
 from equipoise.directional.shared import Shared, parameters_of
+from equipoise.directional.wrapping import unnoticed_by_wrappers
 from equipoise.processes import processes, summed
 
 
@@ -39,9 +40,10 @@ def gradient_norms(losses: Tensor, shared: Shared, counts: Tensor | None = None)
     reached = False
     for index in range(len(losses)):
         # One at a time: the backward pass of unbind() would touch all losses for each.
-        gradients = torch.autograd.grad(
-            losses[index], parameters, retain_graph=True, allow_unused=True
-        )
+        with unnoticed_by_wrappers():
+            gradients = torch.autograd.grad(
+                losses[index], parameters, retain_graph=True, allow_unused=True
+            )
         reached = reached or any(gradient is not None for gradient in gradients)
         flat = torch.cat(
             [

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from equipoise.directional.computation import Computation
 from equipoise.directional.kernels import differentiable_kernels
+from equipoise.directional.wrapping import unnoticed_by_wrappers
 from equipoise.losses import LossFunction
 
 
@@ -39,7 +40,7 @@ def reverse_derivatives(
             batch, {} if update_buffers else computation.copied_buffers()
         )
         # Checkpointed parts run again on the way back.
-        with computation.replacing(computation.copied_buffers()):
+        with computation.replacing(computation.copied_buffers()), unnoticed_by_wrappers():
             derivatives = _products(values, mask, direction, parameters)
     return values, mask, derivatives
 

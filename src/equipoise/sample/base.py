@@ -43,11 +43,11 @@ class SampleWeighting(Weighting):
     Uniform weights are 1 / (labels of the task), so that the scalar is the sum of the tasks' mean
     losses, as of every weighting.
 
-    In training mode a call derives new weights. After ``.eval()`` it weighs the mean losses of the
-    tasks by the last task weights. A NaN in a loss or in an alignment shows in the scalar. Of
-    several processes each weighs its samples as one process would that had all of them; what comes
-    back is scaled so that the mean of the processes' gradients, which DistributedDataParallel
-    takes, is right.
+    In training mode a call derives new weights. After ``.eval()``, or under ``torch.no_grad()``, it
+    weighs the mean losses of the tasks by the last task weights. A NaN in a loss or in an alignment
+    shows in the scalar. Of several processes each weighs its samples as one process would that had
+    all of them; what comes back is scaled so that the mean of the processes' gradients, which
+    DistributedDataParallel takes, is right.
 
     Model and losses are not part of the state. A method subclasses
     :class:`~equipoise.sample.heldout.HeldOutWeighting` or
@@ -98,6 +98,11 @@ class SampleWeighting(Weighting):
         if isinstance(shared, str) and shared not in SHARED:
             raise ValueError(
                 f"shared must be 'border', 'all', or the parameters themselves, found {shared!r}"
+            )
+        if self.shared_only and getattr(model, "static_graph", False):
+            raise ValueError(
+                f"{type(self).__name__} takes two backward passes, one for what the tasks share, "
+                "and DistributedDataParallel with static_graph=True waits for one: leave it out"
             )
         given = None if isinstance(shared, str) else shared
         super().__init__(tasks, shared=given)
@@ -170,13 +175,8 @@ class SampleWeighting(Weighting):
 
     def weigh(self, step: Step) -> Tensor:
         """The scalar for a :class:`~equipoise.Step`."""
-        if not self.training:
+        if not (self.training and torch.is_grad_enabled()):
             return self.task_weights.to(step.losses).dot(step.losses)
-        if not torch.is_grad_enabled():
-            raise RuntimeError(
-                "weights are derived from gradients, and there are none under no_grad(): call "
-                ".eval() first to weigh a validation batch"
-            )
         alignments = self._align(step)
         losses, mask = with_mask(*step.sample_losses)
         if losses.device != self._zero.device:

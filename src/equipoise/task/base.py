@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
 from equipoise.directional import Shared, gradient_norms, parameters_of_graph
-from equipoise.losses import Losses, Mask, by_task, read_losses, task_losses
+from equipoise.losses import Losses, Mask, any_given, by_task, read_losses, task_losses
 from equipoise.processes import processes, summed, whole_batch
 from equipoise.step import Step
 from equipoise.weighting import Needs, Weighting
+
+if TYPE_CHECKING:
+    from equipoise.task.constant import Constant
 
 __all__ = [
     "GradientWeighting",
@@ -24,6 +28,8 @@ __all__ = [
     "inverse_weights",
 ]
 
+AVERAGED = 0.01
+"""Of an average of the weights, the part of each update."""
 LARGEST_SQUARE = 8e37
 """Of what is taken in, so that squares of differences are float32 numbers too."""
 
@@ -50,6 +56,7 @@ class TaskWeighting(Weighting):
     """
 
     initial: Tensor
+    _average: Tensor
 
     def __init__(
         self,
@@ -66,6 +73,8 @@ class TaskWeighting(Weighting):
         weights = initial_weights(initial, self.tasks)
         self.add_state("initial", weights, persistent=False)
         self.add_state("_task_weights", weights)
+        self.add_state("_average", weights)
+        self._last: tuple[Tensor, Tensor | None] | None = None
         self.resolution = torch.finfo(torch.float32).eps
         self._dtypes = torch.float32, torch.float32
 
@@ -73,6 +82,35 @@ class TaskWeighting(Weighting):
     def weights(self) -> Tensor:
         """The weights that the last call used, detached, ``(tasks,)``."""
         return self.task_weights
+
+    @property
+    def average_weights(self) -> Tensor:
+        """The weights averaged over about the last hundred updates, detached, ``(tasks,)``."""
+        return self._average.clone()
+
+    def freeze(self) -> Constant:
+        """Constant weights, those of :attr:`average_weights`: for when they have settled.
+
+        What adapts costs little, but its weights follow every change of the learning rate or the
+        data. Frozen ones make the total comparable from step to step, and a run repeatable.
+        """
+        from equipoise.task.constant import Constant  # which is one of these itself
+
+        frozen = Constant(self.tasks, initial=self.average_weights)
+        return frozen.to(self.average_weights)
+
+    def metrics(self) -> dict[str, float]:
+        """See :meth:`Weighting.metrics`; the loss of a task that was absent is left out."""
+        if self._last is None:
+            return super().metrics()
+        losses, counts = self._last
+        there = torch.ones_like(losses) if counts is None else counts.to(losses)
+        rows = torch.stack([losses, there, self.task_weights.to(losses)]).T.tolist()
+        named = list(zip(self.tasks, rows, strict=True))
+        return {
+            **{f"loss/{name}": loss for name, (loss, labels, _) in named if labels},
+            **{f"weight/{name}": weight for name, (*_, weight) in named},
+        }
 
     def _read(
         self, losses: Losses, counts: Tensor | None, mask: Mask | None
@@ -91,6 +129,9 @@ class TaskWeighting(Weighting):
             values, counts = task_losses(values, mask)
         elif mask is not None:
             counts = mask if counts is None else torch.where(mask, counts, 0)
+        if processes() > 1:  # of which another may lack a task, and all have to sum alike
+            counts = torch.ones_like(values) if counts is None else counts
+            counts = counts.to(zero.dtype)
         if counts is not None:
             values = torch.where(counts > 0, values, zero)
         if self.nonfinite == "raise":
@@ -99,6 +140,7 @@ class TaskWeighting(Weighting):
         if dtypes != self._dtypes:
             self._dtypes = dtypes
             self.resolution = max(torch.finfo(dtype).eps for dtype in dtypes)
+        self._last = values.detach(), counts
         return values, counts
 
     def _check_counts(self, counts: Any, per_sample: bool) -> None:
@@ -156,6 +198,9 @@ class TaskWeighting(Weighting):
         """The new weights, kept; in place of one that is not finite the last, or it would stay."""
         last = self._state["_task_weights"]
         weights = torch.where(weights < torch.inf, weights, last)
+        # Of a task about which nothing was learned the average stays too.
+        average = self._state["_average"]
+        average.lerp_(torch.where(weights != last, weights, average), AVERAGED)
         last.copy_(weights)
         return weights
 
@@ -164,11 +209,59 @@ class LossWeighting(TaskWeighting):
     """A weighting that needs nothing but the losses. A method says in :meth:`update` how."""
 
     takes_losses = True
+    _closing: bool | None = None
+    """Of a micro-batch, whether it is the last of its step; ``None`` for a whole batch."""
+
+    def __init__(
+        self,
+        tasks: int | Iterable[str],
+        *,
+        initial: Initial | None = None,
+        shared: Shared | None = None,
+        nonfinite: Nonfinite = "propagate",
+    ) -> None:
+        super().__init__(tasks, initial=initial, shared=shared, nonfinite=nonfinite)
+        # Of the micro-batches so far: as their gradients, nothing that a checkpoint keeps.
+        self.add_state("_sums", 0.0, persistent=False)
+        self.add_state("_labels", 0.0, persistent=False)
+
+    @contextmanager
+    def accumulate(self, *, closing: bool) -> Iterator[None]:
+        """Around the call for a micro-batch, of several whose gradients make a step together.
+
+        Micro-batches are weighed as the step before has left the weights. With the last one,
+        ``closing``, the weights become what they are after a call with the whole batch: losses are
+        the means of all micro-batches, of all processes, by the labels behind them. The gradient
+        is so the one of equal weights for all parts of a step; what a call with the whole batch
+        has at once comes a step later.
+
+        Args:
+            closing: whether the optimizer steps after this one: what hosts call
+                ``sync_gradients``.
+
+        Example:
+            >>> weighting = LossWeighting(2).eval()
+            >>> for part in range(4):
+            ...     with weighting.accumulate(closing=part == 3):
+            ...         loss = weighting(torch.ones(2)) / 4
+        """
+        self._closing = closing
+        try:
+            yield
+        finally:
+            self._closing = None
 
     def forward(
-        self, losses: Losses, counts: Tensor | None = None, *, mask: Mask | None = None
+        self,
+        losses: Losses,
+        counts: Tensor | None = None,
+        *,
+        mask: Mask | None = None,
+        outputs: Tensor | None = None,
     ) -> Tensor:
         """Weighted sum of the losses; in training mode the weights are updated first.
+
+        Not under ``torch.no_grad()``, where nothing is learned from the losses either.
 
         Args:
             losses: a tensor ``(tasks,)``, or scalars by name, of any floating dtype; or losses of
@@ -178,6 +271,9 @@ class LossWeighting(TaskWeighting):
             counts: labels that each loss is the mean of, ``(tasks,)``, by which processes are
                 weighed where there are several; 0 for an absent task.
             mask: what is present, boolean, in the form of ``losses``.
+            outputs: something that the model made of its batch. Of several processes one without
+                any loss has to give it: ``backward()`` then reaches the model's parameters, for
+                whose gradients the others wait.
 
         Returns:
             A scalar to call ``backward()`` on, float32 for losses of lower precision.
@@ -187,9 +283,38 @@ class LossWeighting(TaskWeighting):
             FloatingPointError: for a non-finite loss, with ``nonfinite="raise"``.
         """
         values, counts = self._read(losses, counts, mask)
-        if not self.training:
+        total = self._learned(values, counts)
+        if outputs is not None:
+            return total + outputs.flatten()[:0].sum()
+        if processes() > 1 and isinstance(losses, Mapping) and not any_given(losses):
+            raise ValueError(
+                "this process has no loss, so its backward() would reach no parameter, and the "
+                "others would wait for their gradients: give it something that the model made of "
+                "its batch, weighting({}, outputs=…)"
+            )
+        return total
+
+    def _learned(self, values: Tensor, counts: Tensor | None) -> Tensor:
+        """The weighted sum, once the losses are taken in if they are to be."""
+        if not (self.training and torch.is_grad_enabled()):
             return self._weighted(values, counts)
-        return self._weighted(values, counts, self.update(*self._gathered(values, counts)))
+        if self._closing is None:
+            return self._weighted(values, counts, self.update(*self._gathered(values, counts)))
+        total = self._weighted(values, counts)
+        self._take_part(values.detach(), counts)
+        return total
+
+    def _take_part(self, values: Tensor, counts: Tensor | None) -> None:
+        """Put a micro-batch to those before; with the last, learn from all of them together."""
+        sums, labels = self._state["_sums"], self._state["_labels"]
+        number = torch.ones_like(labels) if counts is None else counts.to(labels)
+        sums += values.to(sums) * number
+        labels += number
+        if self._closing:
+            means = sums / torch.where(labels > 0, labels, 1)
+            self._keep(self.update(*self._gathered(means, labels)))
+            sums.zero_()
+            labels.zero_()
 
     def weigh(self, step: Step) -> Tensor:
         """The scalar for a :class:`~equipoise.Step`."""

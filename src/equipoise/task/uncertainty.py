@@ -8,7 +8,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from equipoise.losses import Losses, Mask
 from equipoise.task.base import Initial, LossWeighting, Nonfinite, initial_weights
 from equipoise.weighting import Needs
 
@@ -58,14 +57,13 @@ class Uncertainty(LossWeighting):
         """The weights as learned so far, detached, ``(tasks,)``."""
         return torch.exp(-self.log_variances.detach()) / 2
 
-    def forward(
-        self, losses: Losses, counts: Tensor | None = None, *, mask: Mask | None = None
-    ) -> Tensor:
-        """Weighted sum of the losses plus the regularisation of the variances.
+    @property
+    def average_weights(self) -> Tensor:
+        """The same: learned weights move slowly."""
+        return self.task_weights
 
-        See :meth:`LossWeighting.forward`. An absent task's variance receives no gradient.
-        """
-        values, counts = self._read(losses, counts, mask)
+    def _learned(self, values: Tensor, counts: Tensor | None) -> Tensor:
+        """With the regularisation of the variances; an absent task's receives no gradient."""
         everywhere, labels = self._gathered(values, counts)
         penalty = torch.where(labels > 0, self.log_variances, 0).sum() / 2
         # Worth nothing, but its gradient in the variances is that of the weighted losses.
