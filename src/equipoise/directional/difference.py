@@ -13,7 +13,7 @@ from torch.autograd.grad_mode import _unsafe_preserve_version_counter
 from equipoise.directional.computation import Computation
 from equipoise.directional.norms import norm
 from equipoise.directional.random_state import random_state_kept
-from equipoise.directional.sharding import local_part
+from equipoise.directional.sharding import check_precision, local_part, reshard
 from equipoise.losses import LossFunction
 
 
@@ -37,6 +37,7 @@ def difference_derivatives(
     with the step, not with its square. So the two passes are taken without autocast, in whose
     precision such a step is lost. Of sharded parameters each process moves its part.
     """
+    check_precision(model)
     computation = Computation(losses, model)
     length = norm(direction)
     precision = min(torch.finfo(parameter.dtype).eps for parameter in parameters) ** 0.5
@@ -52,12 +53,14 @@ def difference_derivatives(
             for sign in (1, -1):
                 for parameter, origin, part in zip(parameters, start, direction, strict=True):
                     local_part(parameter).copy_(local_part(origin) + sign * size * local_part(part))
+                reshard(model)
                 with random_state_kept(model):
                     values, _ = computation.call(batch, computation.copied_buffers())
                 moved.append(values)
         finally:
             for parameter, origin in zip(parameters, start, strict=True):
                 local_part(parameter).copy_(local_part(origin))
+            reshard(model)
     values, mask = computation.call(batch, {} if update_buffers else computation.copied_buffers())
     return values, mask, (moved[0] - moved[1]) / (2 * size)
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from equipoise.directional.sharding import whole
+from equipoise.directional.sharding import check_whole, whole
 from equipoise.directional.shared import Shared, parameters_of
 from equipoise.directional.wrapping import unnoticed_by_wrappers
 from equipoise.processes import processes, summed
@@ -29,9 +29,11 @@ def gradient_norms(losses: Tensor, shared: Shared, counts: Tensor | None = None)
         ``(tasks,)``, float32 or the parameters' dtype if that is wider; without a graph.
 
     Raises:
-        ValueError: if a task is present, and no loss depends on a shared parameter.
+        ValueError: if a task is present, and no loss depends on a shared parameter, or these are
+            sharded.
     """
     parameters = parameters_of(shared)
+    check_whole(parameters)
     share = torch.ones_like(losses) if counts is None else counts.to(losses.dtype)
     share = share.detach().to(torch.promote_types(share.dtype, torch.float32))
     total = summed(share)
@@ -79,6 +81,7 @@ def random_direction(shared: Shared, *key: int) -> list[Tensor]:
     Returns:
         A tensor for each of :func:`parameters_of` ``shared``, of its shape, dtype and device.
     """
+    check_whole(parameters_of(shared))
     generators: dict[torch.device, torch.Generator] = {}
     direction = []
     for parameter in parameters_of(shared):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from equipoise.directional.computation import Computation, unwrapped
 from equipoise.directional.gradients import gradients_by_backward, gradients_of
 from equipoise.directional.precision import in_float16
-from equipoise.directional.sharding import is_sharded
+from equipoise.directional.sharding import is_sharded, reshard
 from equipoise.processes import processes, summed
 
 LOSS_SCALES = 2.0**16, 2.0**8, 1.0
@@ -52,14 +52,15 @@ def objective_gradient(
         parameter: leaf if leaf is parameter else leaf.detach().requires_grad_()
         for parameter, leaf in leaves.items()
     }
+    # Now: after the forward pass FSDP2 may have others in their place, which get no gradient.
+    reshard(model)
+    everything = computation.parameters()
     replaced = {**moved, **{each: leaf for each, leaf in leaves.items() if leaf is not each}}
     # On the way back too, where checkpointed parts run again.
     with torch.enable_grad(), computation.replacing(computation.copied_buffers() | replaced):
         value, count = objective(computation.model, batch)
         _check_scalar(value)
-        gradients = _gradients(
-            value * _share(value, count), list(leaves.values()), computation.parameters()
-        )
+        gradients = _gradients(value * _share(value, count), list(leaves.values()), everything)
     if all(gradient is None for gradient in gradients):
         raise ValueError(
             "the held-out objective depends on no shared parameter: are these the right parameters?"

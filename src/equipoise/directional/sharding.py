@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def is_sharded(tensor: Tensor) -> bool:
@@ -22,3 +23,45 @@ def whole(tensor: Any) -> Tensor:
     """The tensor as one process would have it, gathered if it is sharded."""
     gathered: Tensor = tensor.full_tensor() if is_sharded(tensor) else tensor
     return gathered
+
+
+def reshard(model: nn.Module) -> None:
+    """Let FSDP2 gather parameters anew at their next use, after their parts were changed.
+
+    A module that keeps them gathered from its forward to its backward pass would go on with those.
+    """
+    for module in model.modules():
+        if hasattr(module, "_get_fsdp_state"):
+            sharded: Any = module
+            sharded.reshard()
+
+
+def check_precision(model: nn.Module) -> None:
+    """Refuse a policy that gathers parameters in a precision in which a small step is lost.
+
+    Raises:
+        ValueError: naming it.
+    """
+    for module in model.modules():
+        state: Any = getattr(module, "_get_fsdp_state", None)
+        dtype = None if state is None else state()._mp_policy.param_dtype
+        if dtype is not None and dtype.itemsize < 4:
+            raise ValueError(
+                f"FSDP2 gathers parameters in {dtype} here, in which the small step of a central "
+                "difference is lost, and sharded parameters have no other derivatives: leave "
+                "param_dtype out of the policy, and use torch.autocast"
+            )
+
+
+def check_whole(parameters: Iterable[Tensor]) -> None:
+    """Refuse sharded parameters, whose gradients are there after a backward pass of all only.
+
+    Raises:
+        ValueError: if there is one.
+    """
+    if any(map(is_sharded, parameters)):
+        raise ValueError(
+            "the shared parameters are sharded, and a gradient or a derivative of each task by "
+            "itself would need all of them: take a weighting of losses, such as SLAW, or name "
+            "parameters that are not sharded (shared=…)"
+        )

@@ -15,6 +15,7 @@ from equipoise.directional import (
     Shared,
     border_parameters,
     engine_for,
+    is_sharded,
     random_state_kept,
     shared_parameters,
     unwrapped,
@@ -103,6 +104,11 @@ class SampleWeighting(Weighting):
             raise ValueError(
                 f"{type(self).__name__} takes two backward passes, one for what the tasks share, "
                 "and DistributedDataParallel with static_graph=True waits for one: leave it out"
+            )
+        if self.shared_only and any(map(is_sharded, model.parameters())):
+            raise ValueError(
+                f"{type(self).__name__} takes two backward passes, one for what the tasks share, "
+                "and sharded parameters have the gradients of one: take SLGate or HydaLearn"
             )
         given = None if isinstance(shared, str) else shared
         super().__init__(tasks, shared=given)

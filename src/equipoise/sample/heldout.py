@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from equipoise.directional import Engine, Shared, objective_gradient
+from equipoise.directional import Engine, Shared, is_sharded, objective_gradient
 from equipoise.processes import summed
 from equipoise.sample.base import SampleWeighting
 from equipoise.step import Step
@@ -97,7 +97,8 @@ class HeldOutWeighting(SampleWeighting):
         direction = [-part for part in gradient] if self.maximize else gradient
         if self._objective is None:
             direction = self._unless_unlabelled(direction, summed(objective.count))
-        self._kept = direction
+        if not any(map(is_sharded, direction)):  # which no file could take
+            self._kept = direction
         return direction
 
     def _unless_unlabelled(self, direction: list[Tensor], count: Tensor) -> list[Tensor]:

@@ -212,18 +212,10 @@ class LossWeighting(TaskWeighting):
     _closing: bool | None = None
     """Of a micro-batch, whether it is the last of its step; ``None`` for a whole batch."""
 
-    def __init__(
-        self,
-        tasks: int | Iterable[str],
-        *,
-        initial: Initial | None = None,
-        shared: Shared | None = None,
-        nonfinite: Nonfinite = "propagate",
-    ) -> None:
-        super().__init__(tasks, initial=initial, shared=shared, nonfinite=nonfinite)
-        # Of the micro-batches so far: as their gradients, nothing that a checkpoint keeps.
-        self.add_state("_sums", 0.0, persistent=False)
-        self.add_state("_labels", 0.0, persistent=False)
+    _parts: Tensor | None = None
+    """Sums of the losses of the micro-batches so far, and labels behind them, ``(2, tasks)``. No
+    buffer, which DistributedDataParallel would copy from the first process; and as gradients are,
+    nothing that a checkpoint keeps."""
 
     @contextmanager
     def accumulate(self, *, closing: bool) -> Iterator[None]:
@@ -306,15 +298,20 @@ class LossWeighting(TaskWeighting):
 
     def _take_part(self, values: Tensor, counts: Tensor | None) -> None:
         """Put a micro-batch to those before; with the last, learn from all of them together."""
-        sums, labels = self._state["_sums"], self._state["_labels"]
-        number = torch.ones_like(labels) if counts is None else counts.to(labels)
-        sums += values.to(sums) * number
-        labels += number
+        values = values.to(self._state["_zero"])
+        number = torch.ones_like(values) if counts is None else counts.to(values)
+        part = torch.stack([values * number, number])
+        self._parts = part if self._parts is None else self._parts + part
         if self._closing:
+            sums, labels = self._parts
+            self._parts = None
             means = sums / torch.where(labels > 0, labels, 1)
             self._keep(self.update(*self._gathered(means, labels)))
-            sums.zero_()
-            labels.zero_()
+
+    def reset(self) -> None:
+        """Forget everything but names: as new."""
+        super().reset()
+        self._parts = None
 
     def weigh(self, step: Step) -> Tensor:
         """The scalar for a :class:`~equipoise.Step`."""
