@@ -18,6 +18,7 @@ from equipoise.errors import UserError
 from equipoise.losses import LossFunction, loss_function, task_losses
 from equipoise.peers.arguments import ARGUMENTS, LEFT_OUT, PREFIX
 from equipoise.peers.jacobians import aggregated, jacobians_of
+from equipoise.processes import processes
 from equipoise.scalars import with_gradients
 from equipoise.state import keeping_precision
 from equipoise.step import Step
@@ -102,6 +103,14 @@ class TorchJD(SharedWeighting):
         super().reset()
         if isinstance(self.method, Stateful):
             self.method.reset()
+
+    def _read(self, *arguments: Any) -> tuple[Tensor, Tensor | None]:
+        if processes() > 1:
+            raise ValueError(
+                f"{self.name} would see a process's share of a batch, not the batch: train on one "
+                "process, or take a weighting of Equipoise's"
+            )
+        return super()._read(*arguments)
 
     def get_extra_state(self) -> Tensor:
         """Whose state it is, and by what TorchJD knows that its buffers are of the same tasks."""
@@ -264,7 +273,8 @@ class Aggregated(TorchJD):
             method = self.method
             if not rows.all():
                 method = self.build(int(rows.sum()), self.options)
-            with _named(self.name):
+            # Under autocast its products would be of low precision, and gradients with them.
+            with _named(self.name), torch.autocast(losses.device.type, enabled=False):
                 gradients, found = aggregated(jacobians, method)
             if found is not None:
                 own[rows] = found.to(own.dtype)
