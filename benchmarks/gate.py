@@ -103,7 +103,8 @@ def settings(folder: Path) -> dict[str, Callable[[float, str], Setting]]:
 def adult(file: Path, noise: float, noisy: str) -> Setting:
     """Income, and sex beside it, of 4,000 people to train on."""
     problem = table(file, targets=("income", "sex"), main="income", held_out=0.2)
-    train = TensorDataset(*problem.train[torch.arange(4_000)])
+    some = torch.randperm(len(problem.train), generator=torch.Generator().manual_seed(0))[:4_000]
+    train = TensorDataset(*problem.train[some])
     wrong = drawn(train, 0, noise)
     if noisy == "main":
         wrong[:, 1:] = False

@@ -104,3 +104,30 @@ def test_micro_batches_in_one_backward_each():
             expected = [total + own for total, own in zip(expected, gradients, strict=True)]
         for parameter, total in zip(model.parameters(), expected, strict=True):
             torch.testing.assert_close(parameter.grad, total, **tolerance(torch.float32, 100))
+
+
+def test_lbfgs_counts_once_a_step():
+    model, weighting = network(), SLAW(3)
+    optimizer = torch.optim.LBFGS(model.parameters(), lr=0.1, max_iter=5)
+    steps = []
+
+    def losses():
+        inputs, targets = batch(0)
+        return (model(inputs) - targets).square().mean(0)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = weighting(losses())
+        loss.backward()
+        steps[-1].append(weighting.weights)
+        return loss
+
+    for _ in range(3):
+        steps.append([])
+        weighting.train()
+        weighting(losses())
+        weighting.eval()
+        optimizer.step(closure)
+    assert weighting.moments.updates.tolist() == [3] * 3
+    assert all(len(calls) > 1 for calls in steps)
+    assert all(torch.equal(each, calls[0]) for calls in steps for each in calls)
