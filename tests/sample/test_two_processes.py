@@ -5,7 +5,7 @@ import torch
 import torch.distributed as dist
 from gloo import on_two_processes
 from torch import nn
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from equipoise import sample
@@ -107,3 +107,14 @@ def test_sharded_parameters_take_the_difference(name, tmp_path):
     whole = loop(name, model, model[0], everything, everything)
     first, second = on_two_processes(work, tmp_path, name, "fsdp", {})
     assert_as_one(first, second, whole, rtol=2e-2, atol=2e-3)
+
+
+def of_fsdp1(rank):
+    model = FullyShardedDataParallel(network(), device_id=torch.device("cpu"))
+    with pytest.raises(ValueError, match=r"FSDP1.* shard the model by fully_shard \(FSDP2\)"):
+        sample.SLGate(losses, model, main=0, shared="border", tasks=3)
+    return torch.ones(1)
+
+
+def test_fsdp1_is_refused(tmp_path):
+    assert all(on_two_processes(of_fsdp1, tmp_path))

@@ -8,7 +8,7 @@ from equipoise.directional.engines import ENGINES, Engine
 from equipoise.directional.norms import gradient_norms, random_direction
 from equipoise.directional.objective import objective_gradient
 from equipoise.directional.random_state import RandomState, random_state_kept
-from equipoise.directional.sharding import is_sharded
+from equipoise.directional.sharding import is_sharded, refuse_fsdp1
 from equipoise.directional.shared import (
     Shared,
     border_parameters,
@@ -36,6 +36,7 @@ __all__ = [
     "parameters_of_graph",
     "random_direction",
     "random_state_kept",
+    "refuse_fsdp1",
     "shared_parameters",
     "unwrapped",
 ]

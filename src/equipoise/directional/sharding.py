@@ -65,3 +65,16 @@ def check_whole(parameters: Iterable[Tensor]) -> None:
             "itself would need all of them: take a weighting of losses, such as SLAW, or name "
             "parameters that are not sharded (shared=…)"
         )
+
+
+def refuse_fsdp1(model: nn.Module) -> None:
+    """Refuse FSDP1, which flattens parameters: those that are shared are none of the model's there.
+
+    Raises:
+        ValueError: if a module of the model is wrapped so.
+    """
+    if any(type(module).__name__ == "FullyShardedDataParallel" for module in model.modules()):
+        raise ValueError(
+            "FullyShardedDataParallel (FSDP1) flattens the parameters that derivatives are of: "
+            "shard the model by fully_shard (FSDP2), or take a weighting of losses, such as SLAW"
+        )

@@ -17,6 +17,7 @@ from equipoise.directional import (
     engine_for,
     is_sharded,
     random_state_kept,
+    refuse_fsdp1,
     shared_parameters,
     unwrapped,
 )
@@ -100,6 +101,7 @@ class SampleWeighting(Weighting):
             raise ValueError(
                 f"shared must be 'border', 'all', or the parameters themselves, found {shared!r}"
             )
+        refuse_fsdp1(model)
         if self.shared_only and getattr(model, "static_graph", False):
             raise ValueError(
                 f"{type(self).__name__} takes two backward passes, one for what the tasks share, "
