@@ -21,12 +21,14 @@ from typing import Any
 
 import torch
 from memory import peak_of
+from peft import LoraConfig, get_peft_model
 from rich.console import Console
 from rich.table import Table
 from settings import Setting, threads, virtual_screening
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 from torch.nn.functional import binary_cross_entropy_with_logits
+from transformers import BertConfig, BertModel
 
 from equipoise import HeldOutWeighting, SLGate, SLGrad, alignments, task_losses
 from equipoise.directional import random_direction
@@ -73,6 +75,29 @@ def transformer() -> Setting:
     )
 
 
+class Adapted(nn.Module):
+    """A small BERT whose attention has adapters of rank 8, and a head for each of 4 tasks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        sizes = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
+        config = BertConfig(vocab_size=1_000, intermediate_size=512, **sizes)
+        lora = LoraConfig(r=8, target_modules=["query", "value"])
+        self.trunk = get_peft_model(BertModel(config, add_pooling_layer=False), lora)
+        self.heads = nn.Linear(128, 4)
+
+    def forward(self, words: Tensor) -> Tensor:
+        """Logits ``(samples, tasks)``."""
+        return self.heads(self.trunk(input_ids=words).last_hidden_state.mean(1))
+
+
+def lora() -> Setting:
+    """The adapters of a BERT on 32 sequences."""
+    batch = torch.randint(0, 1_000, (32, 32)), _labels(32, 4)
+    network = Adapted().eval()  # without dropout, as the transformer
+    return _setting("LoRA, 4 tasks", network, batch)
+
+
 def _labels(samples: int, tasks: int) -> Tensor:
     return torch.randint(0, 2, (samples, tasks)).float()
 
@@ -82,7 +107,7 @@ def _setting(name: str, network: nn.Module, batch: tuple[Tensor, ...]) -> Settin
         name=name,
         tasks=batch[1].shape[1],
         network=network,
-        shared=list(network.trunk.parameters()),
+        shared=[each for each in network.trunk.parameters() if each.requires_grad],
         losses=losses,
         batch=batch,
         optimizer=torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9),
@@ -214,7 +239,7 @@ def _by_vmap(setting: Setting, direction: list[Tensor], one_pass: float) -> str:
 def main() -> None:
     """Measure, and print the tables."""
     console = Console(highlight=False, width=150)
-    settings = [convolutional(), virtual_screening(617, ROUNDS), transformer()]
+    settings = [convolutional(), virtual_screening(617, ROUNDS), transformer(), lora()]
     columns = []
     for setting in settings:
         work = steps(setting)
@@ -227,16 +252,18 @@ def main() -> None:
             }
             | {"plain step, ms": f"{1000 * statistics.median(seconds['plain']):.1f}"}
         )
-    _print(console, f"Time and peak memory of a step over a plain one, {threads()}", columns)
-    _print(console, "The alignments alone", [of_alignments(setting) for setting in settings])
+    names = [setting.name for setting in settings]
+    title = f"Time and peak memory of a step over a plain one, {threads()}"
+    _print(console, title, names, columns)
+    alone = [of_alignments(setting) for setting in settings]
+    _print(console, "The alignments alone", names, alone)
 
 
 def _ratio(own: list[float], plain: list[float]) -> str:
     return f"{statistics.median(a / b for a, b in zip(own, plain, strict=True)):.2f}"
 
 
-def _print(console: Console, title: str, columns: list[dict[str, str]]) -> None:
-    names = ["convolutions, 10 tasks", "virtual screening, 617 tasks", "transformer, 4 tasks"]
+def _print(console: Console, title: str, names: list[str], columns: list[dict[str, str]]) -> None:
     table = Table("", *names, title=title)
     for row in columns[0]:
         table.add_row(row, *(column[row] for column in columns))
