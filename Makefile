@@ -42,3 +42,4 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/sample_cost.py
 	$(BIN)/python benchmarks/loading.py
 	$(BIN)/python benchmarks/audit.py "$${EQUIPOISE_DATA:-.}" --seeds 1
+	$(BIN)/python benchmarks/gate.py "$${EQUIPOISE_DATA:-.}" --seeds 1 --jobs 2 --curve

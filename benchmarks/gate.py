@@ -38,6 +38,7 @@ from torch.nn.functional import (
 )
 from torch.utils.data import TensorDataset
 
+from equipoise.errors import UserError
 from equipoise.problems.images.cifar10 import cifar10
 from equipoise.problems.images.digits import digits
 from equipoise.problems.images.multimnist import multimnist
@@ -302,9 +303,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--problems", help="some of them, with commas between")
-    parser.add_argument(
-        "--curve", action="store_true", help="40%% wrong labels of the main task only"
-    )
+    parser.add_argument("--curve", action="store_true", help="its main part only")
     asked = parser.parse_args()
     console = Console(width=120, highlight=False)
     known = settings(asked.folder)
@@ -313,9 +312,13 @@ def main() -> None:
             table = Table(
                 "wrong", "way", "last step", "chosen on right labels", "on wrong ones", title=name
             )
-            for wrong, cells in rows(name, known[name], asked):
-                console.print(name, wrong, *cells, sep=" | ")
-                table.add_row(wrong, *cells)
+            try:
+                for wrong, cells in rows(name, known[name], asked):
+                    console.print(name, wrong, *cells, sep=" | ")
+                    table.add_row(wrong, *cells)
+            except UserError as error:  # such as a file that is not there
+                console.print(f"left out: {name}: {error}")
+                continue
             console.print(table)
 
 

@@ -338,7 +338,7 @@ FILES = [
     ),
     ["audit", "toy-noise", "--out", "table.csv"],
     ["audit", "study.toy:toy"],
-    ["audit", "digits"],
+    ["audit", "mtregression"],
     ["audit", "toy-noise", "--check", "1"],
     ["audit", "toy-noise", "--check", "many"],
     ["audit", "toy-noise", "--seed", "-1"],

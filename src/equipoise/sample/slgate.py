@@ -11,8 +11,6 @@ from equipoise.sample.heldout import HeldOutWeighting
 
 TOLERATED = 0.5
 """Of what helping samples help, the part that harmful ones may harm."""
-TELLING = 0.25
-"""Share of the main task's samples that have to help, or its judge speaks against the task."""
 
 
 class SLGate(HeldOutWeighting):
@@ -27,10 +25,8 @@ class SLGate(HeldOutWeighting):
     Of the main task go the samples with :math:`c < -h`, where :math:`h` is the root mean square of
     its positive :math:`c`: those that harm more than a helping one helps. All stay while these
     together harm less than half of what all the helping ones help, as they then are the few hard
-    samples that right labels have too; and while fewer than a quarter of the samples help, as the
-    judge then speaks against the task as a whole, not against some of its labels. Of the other
-    tasks goes one whose mean :math:`c` is below zero by more than its standard error
-    :math:`\sqrt{\sum_i c_{ik}^2} / B_k`.
+    samples that right labels have too. Of the other tasks goes one whose mean :math:`c` is below
+    zero by more than its standard error :math:`\sqrt{\sum_i c_{ik}^2} / B_k`.
 
     Who judges: ten checked labels of each class, all of them at every step up to some 64. Other
     ones at every step judge otherwise at every step, and what one leaves out the next learns
@@ -66,16 +62,14 @@ class SLGate(HeldOutWeighting):
         totals, squares = alignments.sum(0), alignments.square().sum(0)
         # A mean against its standard error, both times the labels of the task.
         kept = (totals >= -squares.sqrt()).expand_as(alignments).clone()
-        kept[:, self._main] = ~_harmful(alignments[:, self._main], uniform[:, self._main] > 0)
+        kept[:, self._main] = ~_harmful(alignments[:, self._main])
         return torch.where(totals.isnan(), torch.nan, torch.where(kept, uniform, 0))
 
 
-def _harmful(alignments: Tensor, labelled: Tensor) -> Tensor:
+def _harmful(alignments: Tensor) -> Tensor:
     """Which samples of the main task go, ``(samples,)``."""
     helps = alignments.clamp(min=0)
-    helping = (helps > 0).sum()
-    typical = (helps.square().sum() / helping.clamp(min=1)).sqrt()
+    typical = (helps.square().sum() / (helps > 0).sum().clamp(min=1)).sqrt()
     below = alignments < -typical
     harm = torch.where(below, -alignments, 0).sum()
-    telling = helping >= TELLING * labelled.sum()
-    return below & (harm > TOLERATED * helps.sum()) & telling
+    return below & (harm > TOLERATED * helps.sum())
