@@ -131,7 +131,8 @@ def as_wrong(data: TensorDataset, noise: float, main: int) -> TensorDataset:
     inputs, labels, *rest = data.tensors
     wrong = drawn(data, 1, noise)
     if labels.dtype == torch.int64:
-        others = (labels + torch.randint(1, 10, labels.shape)) % 10
+        generator = torch.Generator().manual_seed(2)
+        others = (labels + torch.randint(1, 10, labels.shape, generator=generator)) % 10
     else:
         numbers = len(labels[:, main].unique()) > 2
         others = torch.full_like(labels, OUTLIER) if numbers else 1 - labels
