@@ -278,7 +278,8 @@ class LossWeighting(TaskWeighting):
         total = self._learned(values, counts)
         if outputs is not None:
             return total + outputs.flatten()[:0].sum()
-        if processes() > 1 and isinstance(losses, Mapping) and not any_given(losses):
+        waited_for = processes() > 1 and self.training and torch.is_grad_enabled()
+        if waited_for and isinstance(losses, Mapping) and not any_given(losses):
             raise ValueError(
                 "this process has no loss, so its backward() would reach no parameter, and the "
                 "others would wait for their gradients: give it something that the model made of "
