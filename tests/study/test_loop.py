@@ -11,12 +11,14 @@ from study.toy import blows_up, noisy, toy
 from study.training import loop_of, trained
 from torch import nn
 from torch.optim.lr_scheduler import StepLR
+from torch.utils.data import TensorDataset
 from torchmetrics import MeanSquaredError
 
 from equipoise import SLAW, Constant, HeldOutWeighting, Needs, Uncertainty
 from equipoise.errors import UserError
 from equipoise.problems import Score
 from equipoise.study import record
+from equipoise.study.batches import Batches
 from equipoise.study.measure import measure
 from equipoise.study.methods import WEIGHTINGS, find_methods
 from equipoise.study.runs import read_run
@@ -376,3 +378,14 @@ def test_a_run_goes_on_bit_for_bit_from_what_is_saved(name):
     if runs[0].weighs_samples:
         for one, other in zip(*(vars(run.samples()).values() for run in runs), strict=True):
             assert np.array_equal(one, other, equal_nan=True)
+
+
+def test_held_out_batches_are_all_of_one_size():
+    data = TensorDataset(torch.arange(10))
+    batches = Batches(data, 4, 0, drop_last=True)
+    seen = [next(batches)[0] for _ in range(50)]
+    assert {len(rows) for rows in seen} == {4}
+    for first, second in zip(seen[::2], seen[1::2], strict=True):  # an epoch
+        assert len({*first.tolist(), *second.tolist()}) == 8
+    assert torch.cat(seen).unique().tolist() == list(range(10))
+    assert {len(next(Batches(data, 64, 0, drop_last=True))[0]) for _ in range(3)} == {10}
