@@ -264,7 +264,10 @@ OF_NUMBERS = {
 
 
 def rows(
-    name: str, make: Callable[[float, str], Setting], asked: argparse.Namespace
+    name: str,
+    make: Callable[[float, str], Setting],
+    asked: argparse.Namespace,
+    pool: ProcessPoolExecutor,
 ) -> Iterator[tuple[str, list[str]]]:
     """What is printed of a problem, line by line."""
     corruptions = [(0.4, "main"), (0.0, "main")]
@@ -275,10 +278,7 @@ def rows(
         full = (noise, noisy) == corruptions[0]
         for way in ways(list(setting.losses), full):
             run = partial(_by_name, asked.folder, name, noise, noisy, way)
-            if asked.jobs > 1:
-                found = list(asked.pool.map(run, range(asked.seeds)))
-            else:
-                found = [trained(setting, way, noise, seed) for seed in range(asked.seeds)]
+            found = list(pool.map(run, range(asked.seeds)))
             yield f"{noise:.0%} of {noisy}", [way.name, *map(_told, zip(*found, strict=True))]
 
 
@@ -308,13 +308,13 @@ def main() -> None:
     asked = parser.parse_args()
     console = Console(width=120, highlight=False)
     known = settings(asked.folder)
-    with ProcessPoolExecutor(asked.jobs) as asked.pool:
+    with ProcessPoolExecutor(asked.jobs) as pool:
         for name in asked.problems.split(",") if asked.problems else known:
             table = Table(
                 "wrong", "way", "last step", "chosen on right labels", "on wrong ones", title=name
             )
             try:
-                for wrong, cells in rows(name, known[name], asked):
+                for wrong, cells in rows(name, known[name], asked, pool):
                     console.print(name, wrong, *cells, sep=" | ")
                     table.add_row(wrong, *cells)
             except UserError as error:  # such as a file that is not there

@@ -16,7 +16,9 @@ from equipoise.sample.batch import BatchWeighting
 from equipoise.sample.heldout import HeldOutWeighting
 from equipoise.step import Step
 from equipoise.task import *  # noqa: F403
-from equipoise.task.base import GradientWeighting, LossWeighting, TaskWeighting
+from equipoise.task.base import TaskWeighting
+from equipoise.task.of_gradients import GradientWeighting
+from equipoise.task.of_losses import LossWeighting
 from equipoise.weighting import Needs, Weighting
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from gloo import on_two_processes
 from tiny import METHODS
 
 import equipoise
-from equipoise.task.base import LossWeighting
+from equipoise.task.of_losses import LossWeighting
 
 NAMES = ("a", "b", "c")
 STEPS, BATCH, TASKS = 30, 8, len(NAMES)

@@ -24,7 +24,7 @@ from equipoise import (
     task,
 )
 from equipoise.directional import random_direction
-from equipoise.task import base
+from equipoise.task import of_gradients
 
 STEPS = 400
 CLOSE = 1e-12
@@ -78,7 +78,9 @@ def from_gradients(kind, losses, norms, monkeypatch, **options):
     weighting = kind(losses.shape[1], shared=shared, **options).double()
     history = []
     for row, sizes in zip(losses, norms, strict=True):
-        monkeypatch.setattr(base, "gradient_norms", lambda *_, sizes=sizes: torch.tensor(sizes))
+        monkeypatch.setattr(
+            of_gradients, "gradient_norms", lambda *_, sizes=sizes: torch.tensor(sizes)
+        )
         weighting(torch.tensor(row) + shared)
         history.append(weighting.weights.numpy())
     return np.array(history)

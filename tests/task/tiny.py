@@ -4,7 +4,8 @@ import torch
 from torch import nn
 
 from equipoise import task
-from equipoise.task.base import GradientWeighting, LossWeighting
+from equipoise.task.of_gradients import GradientWeighting
+from equipoise.task.of_losses import LossWeighting
 
 METHODS = [getattr(task, name) for name in task.__all__]
 LOSS_METHODS = [method for method in METHODS if issubclass(method, LossWeighting)]

@@ -13,7 +13,7 @@ from torch.autograd.grad_mode import _unsafe_preserve_version_counter
 from equipoise.directional.computation import Computation
 from equipoise.directional.norms import norm
 from equipoise.directional.random_state import random_state_kept
-from equipoise.directional.sharding import check_precision, local_part, reshard
+from equipoise.directional.sharding import local_part, refuse_low_precision, reshard
 from equipoise.losses import LossFunction
 
 
@@ -37,7 +37,7 @@ def difference_derivatives(
     with the step, not with its square. So the two passes are taken without autocast, in whose
     precision such a step is lost. Of sharded parameters each process moves its part.
     """
-    check_precision(model)
+    refuse_low_precision(model)
     computation = Computation(losses, model)
     length = norm(direction)
     precision = min(torch.finfo(parameter.dtype).eps for parameter in parameters) ** 0.5

@@ -82,7 +82,7 @@ def leaves_of(outputs: Tensor) -> dict[Tensor, int]:
 
 def _computes_again(outputs: Tensor) -> bool:
     """Whether the graph has a part of a name that PyTorch and its kin give to checkpointing."""
-    return any("Checkpoint" in node.name() for node in {after for _, after in _edges(outputs)})
+    return any("Checkpoint" in after.name() for _, after in _edges(outputs))
 
 
 def _edges(outputs: Tensor) -> Iterator[tuple[Node, Node]]:

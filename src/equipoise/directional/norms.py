@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from equipoise.directional.sharding import check_whole, whole
+from equipoise.directional.sharding import refuse_sharded, whole
 from equipoise.directional.shared import Shared, parameters_of
 from equipoise.directional.wrapping import unnoticed_by_wrappers
 from equipoise.processes import processes, summed
@@ -33,7 +33,7 @@ def gradient_norms(losses: Tensor, shared: Shared, counts: Tensor | None = None)
             sharded.
     """
     parameters = parameters_of(shared)
-    check_whole(parameters)
+    refuse_sharded(parameters)
     share = torch.ones_like(losses) if counts is None else counts.to(losses.dtype)
     share = share.detach().to(torch.promote_types(share.dtype, torch.float32))
     total = summed(share)
@@ -81,10 +81,11 @@ def random_direction(shared: Shared, *key: int) -> list[Tensor]:
     Returns:
         A tensor for each of :func:`parameters_of` ``shared``, of its shape, dtype and device.
     """
-    check_whole(parameters_of(shared))
+    parameters = parameters_of(shared)
+    refuse_sharded(parameters)
     generators: dict[torch.device, torch.Generator] = {}
     direction = []
-    for parameter in parameters_of(shared):
+    for parameter in parameters:
         device = parameter.device
         if device not in generators:
             # One seed in 32 bits, all that the generator of the CPU takes; the number of the device

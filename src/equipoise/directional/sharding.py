@@ -36,7 +36,7 @@ def reshard(model: nn.Module) -> None:
             sharded.reshard()
 
 
-def check_precision(model: nn.Module) -> None:
+def refuse_low_precision(model: nn.Module) -> None:
     """Refuse a policy that gathers parameters in a precision in which a small step is lost.
 
     Raises:
@@ -53,7 +53,7 @@ def check_precision(model: nn.Module) -> None:
             )
 
 
-def check_whole(parameters: Iterable[Tensor]) -> None:
+def refuse_sharded(parameters: Iterable[Tensor]) -> None:
     """Refuse sharded parameters, whose gradients are there after a backward pass of all only.
 
     Raises:

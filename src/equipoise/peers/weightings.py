@@ -22,7 +22,8 @@ from equipoise.processes import processes
 from equipoise.scalars import with_gradients
 from equipoise.state import keeping_precision
 from equipoise.step import Step
-from equipoise.task.base import SharedWeighting, TaskWeighting
+from equipoise.task.base import TaskWeighting
+from equipoise.task.of_gradients import SharedWeighting
 from equipoise.weighting import Needs, decoded
 from equipoise.weighting import Weighting as Weighting_
 

@@ -102,15 +102,12 @@ class SampleWeighting(Weighting):
                 f"shared must be 'border', 'all', or the parameters themselves, found {shared!r}"
             )
         refuse_fsdp1(model)
-        if self.shared_only and getattr(model, "static_graph", False):
+        one_pass = getattr(model, "static_graph", False) or any(map(is_sharded, model.parameters()))
+        if self.shared_only and one_pass:
             raise ValueError(
                 f"{type(self).__name__} takes two backward passes, one for what the tasks share, "
-                "and DistributedDataParallel with static_graph=True waits for one: leave it out"
-            )
-        if self.shared_only and any(map(is_sharded, model.parameters())):
-            raise ValueError(
-                f"{type(self).__name__} takes two backward passes, one for what the tasks share, "
-                "and sharded parameters have the gradients of one: take SLGate or HydaLearn"
+                "and FSDP2 and DistributedDataParallel with static_graph=True know one: leave "
+                "static_graph out, or take SLGate or HydaLearn"
             )
         given = None if isinstance(shared, str) else shared
         super().__init__(tasks, shared=given)

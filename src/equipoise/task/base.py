@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
-from equipoise.directional import Shared, gradient_norms, parameters_of_graph
-from equipoise.losses import Losses, Mask, any_given, by_task, read_losses, task_losses
+from equipoise.directional import Shared
+from equipoise.losses import Losses, Mask, by_task, read_losses, task_losses
 from equipoise.processes import processes, summed, whole_batch
 from equipoise.step import Step
-from equipoise.weighting import Needs, Weighting
+from equipoise.weighting import Weighting
 
 if TYPE_CHECKING:
     from equipoise.task.constant import Constant
 
 __all__ = [
-    "GradientWeighting",
     "Initial",
-    "LossWeighting",
     "Nonfinite",
-    "SharedWeighting",
     "TaskWeighting",
     "inverse_weights",
 ]
@@ -203,206 +199,6 @@ class TaskWeighting(Weighting):
         average.lerp_(torch.where(weights != last, weights, average), AVERAGED)
         last.copy_(weights)
         return weights
-
-
-class LossWeighting(TaskWeighting):
-    """A weighting that needs nothing but the losses. A method says in :meth:`update` how."""
-
-    takes_losses = True
-    _closing: bool | None = None
-    """Of a micro-batch, whether it is the last of its step; ``None`` for a whole batch."""
-
-    _parts: Tensor | None = None
-    """Sums of the losses of the micro-batches so far, and labels behind them, ``(2, tasks)``. No
-    buffer, which DistributedDataParallel would copy from the first process; and as gradients are,
-    nothing that a checkpoint keeps."""
-
-    @contextmanager
-    def accumulate(self, *, closing: bool) -> Iterator[None]:
-        """Around the call for a micro-batch, of several whose gradients make a step together.
-
-        Micro-batches are weighed as the step before has left the weights. With the last one,
-        ``closing``, the weights become what they are after a call with the whole batch: losses are
-        the means of all micro-batches, of all processes, by the labels behind them. The gradient
-        is so the one of equal weights for all parts of a step; what a call with the whole batch
-        has at once comes a step later.
-
-        Args:
-            closing: whether the optimizer steps after this one: what hosts call
-                ``sync_gradients``.
-
-        Example:
-            >>> weighting = LossWeighting(2).eval()
-            >>> for part in range(4):
-            ...     with weighting.accumulate(closing=part == 3):
-            ...         loss = weighting(torch.ones(2)) / 4
-        """
-        self._closing = closing
-        try:
-            yield
-        finally:
-            self._closing = None
-
-    def forward(
-        self,
-        losses: Losses,
-        counts: Tensor | None = None,
-        *,
-        mask: Mask | None = None,
-        outputs: Tensor | None = None,
-    ) -> Tensor:
-        """Weighted sum of the losses; in training mode the weights are updated first.
-
-        Not under ``torch.no_grad()``, where nothing is learned from the losses either.
-
-        Args:
-            losses: a tensor ``(tasks,)``, or scalars by name, of any floating dtype; or losses of
-                samples, ``(samples, tasks)`` or by name ``(samples,)``, whose means are taken. A
-                key that is missing or ``None`` is an absent task: it contributes nothing, and
-                nothing that the weighting knows of it changes.
-            counts: labels that each loss is the mean of, ``(tasks,)``, by which processes are
-                weighed where there are several; 0 for an absent task.
-            mask: what is present, boolean, in the form of ``losses``.
-            outputs: something that the model made of its batch. Of several processes one without
-                any loss has to give it: ``backward()`` then reaches the model's parameters, for
-                whose gradients the others wait.
-
-        Returns:
-            A scalar to call ``backward()`` on, float32 for losses of lower precision.
-
-        Raises:
-            TypeError, ValueError: if an argument is not as above.
-            FloatingPointError: for a non-finite loss, with ``nonfinite="raise"``.
-        """
-        values, counts = self._read(losses, counts, mask)
-        total = self._learned(values, counts)
-        if outputs is not None:
-            return total + outputs.flatten()[:0].sum()
-        waited_for = processes() > 1 and self.training and torch.is_grad_enabled()
-        if waited_for and isinstance(losses, Mapping) and not any_given(losses):
-            raise ValueError(
-                "this process has no loss, so its backward() would reach no parameter, and the "
-                "others would wait for their gradients: give it something that the model made of "
-                "its batch, weighting({}, outputs=…)"
-            )
-        return total
-
-    def _learned(self, values: Tensor, counts: Tensor | None) -> Tensor:
-        """The weighted sum, once the losses are taken in if they are to be."""
-        if not (self.training and torch.is_grad_enabled()):
-            return self._weighted(values, counts)
-        if self._closing is None:
-            return self._weighted(values, counts, self.update(*self._gathered(values, counts)))
-        total = self._weighted(values, counts)
-        self._take_part(values.detach(), counts)
-        return total
-
-    def _take_part(self, values: Tensor, counts: Tensor | None) -> None:
-        """Put a micro-batch to those before; with the last, learn from all of them together."""
-        values = values.to(self._state["_zero"])
-        number = torch.ones_like(values) if counts is None else counts.to(values)
-        part = torch.stack([values * number, number])
-        self._parts = part if self._parts is None else self._parts + part
-        if self._closing:
-            sums, labels = self._parts
-            self._parts = None
-            means = sums / torch.where(labels > 0, labels, 1)
-            self._keep(self.update(*self._gathered(means, labels)))
-
-    def reset(self) -> None:
-        """Forget everything but names: as new."""
-        super().reset()
-        self._parts = None
-
-    def weigh(self, step: Step) -> Tensor:
-        """The scalar for a :class:`~equipoise.Step`."""
-        total: Tensor = self(*self._of(step))
-        return total
-
-    def update(self, losses: Tensor, counts: Tensor) -> Tensor:
-        """New weights, and whatever has to be remembered for the next.
-
-        Args:
-            losses: ``(tasks,)``, detached, finite, float32 or float64 as the state, those of all
-                processes together; 0 where ``counts`` is 0.
-            counts: labels behind each, ``(tasks,)`` of the same dtype: 0 where the task is absent
-                or its loss not finite. What is known of such a task is to stay.
-
-        Returns:
-            Weights ``(tasks,)``. One that is not finite is replaced by the last.
-        """
-        raise NotImplementedError
-
-
-class SharedWeighting(TaskWeighting):
-    """A weighting that looks at the parameters that the tasks share."""
-
-    def _shared_by(self, losses: Tensor, counts: Tensor | None) -> tuple[Tensor, ...] | None:
-        """Those given, or what more than one task reaches; ``None`` while too few are present."""
-        if self._shared is None:
-            if processes() > 1:
-                raise ValueError(
-                    f"{type(self).__name__}: of several processes each may find others, so name "
-                    "the parameters that the tasks share (shared=…)"
-                )
-            present = losses if counts is None else losses[counts > 0]
-            found = parameters_of_graph(present) if len(present) > 1 or len(losses) == 1 else None
-            self._shared = None if found is None else tuple(found)
-        return self._shared
-
-
-class GradientWeighting(SharedWeighting):
-    """A weighting by the norm of each task's gradient in the shared parameters.
-
-    ``shared`` may be a module, parameters, or one parameter, such as the weight of the last shared
-    layer; of ``None`` the parameters are found that more than one task reaches.
-    """
-
-    takes_losses = True
-    needs = Needs.LOSSES | Needs.GRADIENTS
-    passes = "tasks backward"
-
-    def forward(
-        self, losses: Losses, counts: Tensor | None = None, *, mask: Mask | None = None
-    ) -> Tensor:
-        """Weighted sum of the losses; in training mode the weights are updated first.
-
-        The arguments are those of :meth:`LossWeighting.forward`. The graph of the losses is kept.
-
-        Returns:
-            A scalar to call ``backward()`` on, float32 for losses of lower precision.
-
-        Raises:
-            TypeError, ValueError: if an argument is not as said, the losses have no graph, or none
-                depends on a shared parameter.
-            FloatingPointError: for a non-finite loss, with ``nonfinite="raise"``.
-        """
-        values, counts = self._read(losses, counts, mask)
-        if not self.training:
-            return self._weighted(values, counts)
-        if not values.requires_grad:
-            raise ValueError(
-                f"{type(self).__name__} takes gradients of the losses, and these have no graph: "
-                "give them as the network made them, not detached and not under no_grad()"
-            )
-        shared = self._shared_by(values, counts)
-        if shared is None:
-            return self._weighted(values, counts)
-        norms = gradient_norms(values, shared, counts).to(self.initial.dtype)
-        weights = self.update(*self._gathered(values, counts), norms)
-        return self._weighted(values, counts, weights)
-
-    def weigh(self, step: Step) -> Tensor:
-        """The scalar for a :class:`~equipoise.Step`."""
-        total: Tensor = self(*self._of(step))
-        return total
-
-    def update(self, losses: Tensor, counts: Tensor, norms: Tensor) -> Tensor:
-        """New weights ``(tasks,)``: see :meth:`LossWeighting.update`.
-
-        ``norms`` are those of the gradients of the whole batch, ``(tasks,)``; they may be infinite.
-        """
-        raise NotImplementedError
 
 
 def inverse_weights(inverse: Tensor, measured: Tensor, initial: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from equipoise.task.base import LossWeighting
+from equipoise.task.of_losses import LossWeighting
 
 
 class Constant(LossWeighting):

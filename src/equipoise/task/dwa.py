@@ -10,7 +10,8 @@ from torch import Tensor
 
 from equipoise.errors import positive
 from equipoise.moments import Moments, Start
-from equipoise.task.base import Initial, LossWeighting, Nonfinite
+from equipoise.task.base import Initial, Nonfinite
+from equipoise.task.of_losses import LossWeighting
 
 STARTS: dict[str, Start] = {"reference": "first", "plain": "plain"}
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from equipoise.task.base import LossWeighting
+from equipoise.task.of_losses import LossWeighting
 
 
 class GeometricMean(LossWeighting):

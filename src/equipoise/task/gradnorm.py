@@ -10,7 +10,8 @@ from torch import Tensor
 
 from equipoise.directional import Shared
 from equipoise.errors import positive
-from equipoise.task.base import GradientWeighting, Initial, Nonfinite
+from equipoise.task.base import Initial, Nonfinite
+from equipoise.task.of_gradients import GradientWeighting
 
 _BETAS, _EPSILON, _LOWEST = (0.9, 0.999), 1e-8, 1e-3
 
@@ -32,7 +33,7 @@ class GradNorm(GradientWeighting):
 
     Args:
         tasks: number of tasks, or their names.
-        shared: see :class:`~equipoise.task.base.GradientWeighting`.
+        shared: see :class:`~equipoise.task.of_gradients.GradientWeighting`.
         alpha: the asymmetry :math:`\alpha`, positive: how strongly slow tasks are pulled. 0.12 for
             the regression of SLAW's experiments, 1.5 for its vision tasks.
         lr: learning rate of the weights, positive. 0.025 there.

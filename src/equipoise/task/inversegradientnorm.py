@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from equipoise.directional import Shared
-from equipoise.task.base import GradientWeighting, Initial, Nonfinite, inverse_weights
+from equipoise.task.base import Initial, Nonfinite, inverse_weights
+from equipoise.task.of_gradients import GradientWeighting
 
 
 class InverseGradientNorm(GradientWeighting):
@@ -26,7 +27,7 @@ class InverseGradientNorm(GradientWeighting):
 
     Args:
         tasks: number of tasks, or their names.
-        shared: see :class:`~equipoise.task.base.GradientWeighting`.
+        shared: see :class:`~equipoise.task.of_gradients.GradientWeighting`.
         initial: weights to start from, ``(tasks,)`` or by name; ones if ``None``.
         nonfinite: see :class:`~equipoise.task.base.TaskWeighting`.
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from equipoise.directional import Shared, random_direction
 from equipoise.losses import LossFunction, loss_function
 from equipoise.step import Step
-from equipoise.task.base import Initial, Nonfinite, SharedWeighting, inverse_weights
+from equipoise.task.base import Initial, Nonfinite, inverse_weights
+from equipoise.task.of_gradients import SharedWeighting
 from equipoise.weighting import Needs
 
 

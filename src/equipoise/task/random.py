@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from equipoise.draws import WORD, normal
-from equipoise.task.base import Initial, LossWeighting, Nonfinite
+from equipoise.task.base import Initial, Nonfinite
+from equipoise.task.of_losses import LossWeighting
 
 
 class Random(LossWeighting):

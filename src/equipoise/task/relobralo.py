@@ -10,7 +10,8 @@ from torch import Tensor
 
 from equipoise.draws import WORD, uniform
 from equipoise.errors import positive
-from equipoise.task.base import Initial, LossWeighting, Nonfinite, inverse_weights
+from equipoise.task.base import Initial, Nonfinite, inverse_weights
+from equipoise.task.of_losses import LossWeighting
 
 
 class ReLoBRaLo(LossWeighting):

@@ -11,7 +11,8 @@ from torch import Tensor
 from equipoise.differences import Differences
 from equipoise.errors import positive
 from equipoise.moments import Moments, Start
-from equipoise.task.base import Initial, LossWeighting, Nonfinite, inverse_weights
+from equipoise.task.base import Initial, Nonfinite, inverse_weights
+from equipoise.task.of_losses import LossWeighting
 
 _RELATIVE_FLOOR = 1e-5
 STARTS: dict[str, Start] = {"reference": "plain", "paper": "zero"}

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from equipoise.moments import Moments
-from equipoise.task.base import Initial, LossWeighting, Nonfinite, inverse_weights
+from equipoise.task.base import Initial, Nonfinite, inverse_weights
+from equipoise.task.of_losses import LossWeighting
 
 
 class SoftAdapt(LossWeighting):

@@ -8,7 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from equipoise.task.base import Initial, LossWeighting, Nonfinite, initial_weights
+from equipoise.task.base import Initial, Nonfinite, initial_weights
+from equipoise.task.of_losses import LossWeighting
 from equipoise.weighting import Needs
 
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from equipoise.errors import positive
-from equipoise.task.base import Initial, LossWeighting, Nonfinite, inverse_weights
+from equipoise.task.base import Initial, Nonfinite, inverse_weights
+from equipoise.task.of_losses import LossWeighting
 
 
 class UncertaintySoftmax(LossWeighting):
