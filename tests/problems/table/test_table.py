@@ -1,6 +1,5 @@
 import math
 import sys
-import time
 
 import numpy as np
 import pandas as pd
@@ -748,12 +747,10 @@ def test_700_targets(write):
     targets = tuple(f"y{index}" for index in range(size))
     columns = [*(f"x{index}" for index in range(5)), *targets]
     path = write(pd.DataFrame(np.hstack([inputs, values]), columns=columns), "many.parquet")
-    start = time.perf_counter()
     problem = table(path, targets)
     losses, mask = problem.loss_function(problem.network(), problem.train[torch.arange(256)])
     means, counts = task_losses(losses, mask)
     means.sum().backward()
-    assert time.perf_counter() - start < 15
     assert len(problem.tasks) == size
     assert means.isfinite().all()
     assert counts.min() > 100
