@@ -31,6 +31,10 @@ def test_the_share_that_looks_wrong_is_near_the_share_that_is(share):
     assert wrong_held_out(problem.labelled()) == pytest.approx(share, abs=0.1)
 
 
+def test_drawn_labels_are_known_to_be_right():
+    assert wrong_held_out(toynoise(noise=0.0).labelled()) == 0
+
+
 def test_what_is_known_is_not_looked_for():
     problem = toynoise(noise=0.0, held_out_noise=0.3)
     found = problem.labelled()

@@ -76,6 +76,7 @@ def labelled_parts(
     *,
     main: str | None,
     images: bool = False,
+    drawn: bool = False,
 ) -> Labelled:
     """The samples of all parts, one after the other.
 
@@ -85,6 +86,7 @@ def labelled_parts(
         corrupted: which labels are wrong, of parts by name; none of the others.
         main: the target that decides, by which the part "held out" judges.
         images: whether inputs are pictures ``(samples, channels, height, width)``, uint8.
+        drawn: whether the problem is made up, so that all other labels are known to be right.
     """
     tensors = [part.tensors for part in parts.values()]
     inputs, labels = (torch.cat(each) for each in zip(*tensors, strict=True))
@@ -105,6 +107,6 @@ def labelled_parts(
         ),
         main=main,
         held_out=np.repeat([part == HELD_OUT for part in parts], sizes),
-        wrong=wrong if wrong.any() else None,
+        wrong=wrong if drawn or wrong.any() else None,
         pictures=None if pictures is None else pictures.__getitem__,
     )

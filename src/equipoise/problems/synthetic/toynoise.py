@@ -92,6 +92,7 @@ def toynoise(
             _targets,
             {"train": corrupted, JUDGES: judged},
             main=main,
+            drawn=True,
         ),
         notes=[
             "The held-out samples are also those to choose the step on, as in the paper.",
