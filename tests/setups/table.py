@@ -2,7 +2,8 @@
 
     python tests/setups/table.py    # writes it
 
-Each cell is what ``test_setups.py`` finds, which fails where it finds something else.
+Each cell is what ``test_setups.py`` and ``test_hosts.py`` find, which fail where they find
+something else.
 """
 
 from pathlib import Path
@@ -25,6 +26,9 @@ HEADINGS = {
 }
 EVERYTHING = tuple(method for methods in KINDS.values() for method in methods)
 GRADIENTS = KINDS["norms"] + KINDS["TorchJD"]
+SAMPLES = KINDS["samples"] + KINDS["samples of the batch"]
+# What is not called with task losses alone.
+MORE = ("ProbedGradientNorm", *KINDS["TorchJD"], *SAMPLES)
 REFUSALS = {
     "plain loop": (),
     "gradient accumulation": tuple(each for each in EVERYTHING if each not in KINDS["losses"]),
@@ -38,6 +42,13 @@ REFUSALS = {
     "DDP, static_graph": (*KINDS["TorchJD"], "CosineGate"),
     "FSDP2": (*GRADIENTS, "CosineGate"),
     "FSDP2, bfloat16 policy": tuple(each for each in EVERYTHING if each not in KINDS["losses"]),
+    "LoRA (PEFT)": (),
+    "Lightning": (),
+    "Lightning, LBFGS": ("Uncertainty", *MORE),
+    "Fabric": (),
+    "Accelerate": (),
+    "Transformers": MORE,
+    "scikit-learn": SAMPLES,
 }
 """Setup → methods that say in a sentence that they cannot; all others are right."""
 

@@ -1,6 +1,5 @@
 """Whatever trains a model: weights and gradients of a plain loop in float64, or one sentence."""
 
-import functools
 import warnings
 
 import pytest
@@ -8,17 +7,11 @@ import torch
 import torch.distributed as dist
 from gloo import on_two_processes
 from setups import table
-from torch import nn
+from setups.hosts import HOSTS
+from setups.loop import STEPS, Network, batch, losses, made, plain, trained
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.checkpoint import checkpoint
 
-import equipoise
-from equipoise import Step
-from equipoise.study.methods import torchjd_methods
-
-BATCH, STEPS, TASKS = 8, 3, 3
-SCALE = torch.tensor([3.0, 1.0, 0.3])
 METHODS = table.EVERYTHING
 ALONE = [
     "plain loop",
@@ -29,89 +22,10 @@ ALONE = [
     "checkpointed activations",
     "checkpointed, reentrant",
 ]
-TOGETHER = [setup for setup in table.REFUSALS if setup not in ALONE]
+TOGETHER = [setup for setup in table.REFUSALS if setup not in {*ALONE, *HOSTS}]
 LOW = ("bfloat16 autocast", "float16 autocast, GradScaler", "FSDP2, bfloat16 policy")
 DIFFERENCE = ("FSDP2", "checkpointed, reentrant")
 """Where derivatives may be approximate."""
-
-
-class Network(nn.Module):
-    """Two layers that are shared, and a head; the second may be checkpointed."""
-
-    def __init__(self, reentrant=None):
-        super().__init__()
-        torch.manual_seed(1)
-        self.first, self.second = nn.Linear(4, 8), nn.Linear(8, 8)
-        self.head = nn.Linear(8, TASKS)
-        self.reentrant = reentrant
-
-    @property
-    def shared(self):
-        return [*self.first.parameters(), *self.second.parameters()]
-
-    def block(self, features):
-        return torch.tanh(self.second(features))
-
-    def forward(self, inputs):
-        features = torch.tanh(self.first(inputs))
-        if self.reentrant is None:
-            features = self.block(features)
-        else:
-            features = checkpoint(self.block, features, use_reentrant=self.reentrant)
-        return self.head(features)
-
-
-def losses(model, batch):
-    inputs, targets = batch
-    return (model(inputs) - targets) ** 2, None
-
-
-def batch(step, rows, dtype):
-    generator = torch.Generator().manual_seed(step)
-    inputs = torch.randn(BATCH, 4, generator=generator)
-    targets = torch.randn(BATCH, TASKS, generator=generator) * SCALE
-    return inputs[rows].to(dtype), targets[rows].to(dtype)
-
-
-def made(method, model, shared):
-    options = {"losses": losses, "model": model, "shared": shared, "main": "0"}
-    kind = torchjd_methods()[method] if "/" in method else getattr(equipoise, method)
-    return kind.made_for(["0", "1", "2"], **options)
-
-
-def whole(tensor):
-    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
-
-
-def trained(method, wrap, *, rows=slice(None), low=None, dtype=torch.float64, reentrant=None):
-    """Task weights and the gradients of all parameters, step by step."""
-    network = Network(reentrant).to(dtype)
-    model = wrap(network)
-    # Now: FSDP2 has put others in their place.
-    weighting = made(method, model, network.shared)
-    if low is None:
-        weighting = weighting.to(dtype)
-    optimizer = torch.optim.SGD([*network.parameters(), *weighting.parameters()], lr=0.01)
-    scaler = torch.amp.GradScaler("cpu", enabled=low is torch.float16, init_scale=2.0**8)
-    found = []
-    for number in range(STEPS):
-        step = Step(losses, model, batch(number, rows, dtype), batch(100 + number, rows, dtype))
-        optimizer.zero_grad()
-        with torch.autocast("cpu", dtype=low or torch.bfloat16, enabled=low is not None):
-            total = weighting.weigh(step)
-        scaler.scale(total).backward()
-        scaler.unscale_(optimizer)
-        weights = weighting.task_weights.detach().double()
-        gradients = [whole(each.grad).flatten().double() for each in network.parameters()]
-        found.append(torch.cat([weights, *gradients]))
-        scaler.step(optimizer)
-        scaler.update()
-    return torch.stack(found)
-
-
-@functools.cache
-def plain(method):
-    return trained(method, lambda network: network)
 
 
 def unwrapped(network):
@@ -253,4 +167,5 @@ def test_the_document_has_this_table():
 
 
 def test_every_setup_is_tried():
-    assert {*ALONE, *TOGETHER} == set(table.REFUSALS)
+    assert {*ALONE, *TOGETHER} == {*WRAPPERS, *OPTIONS, "plain loop", "gradient accumulation"}
+    assert {*ALONE, *TOGETHER, *HOSTS} == set(table.REFUSALS)

@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from equipoise.weighting import Weighting
+from equipoise.weighting import Needs, Weighting
 
 __all__ = ["WeightingCallback", "closing"]
 
@@ -22,7 +22,8 @@ class WeightingCallback(Callback):
 
     ``weighting.metrics()`` is logged every ``log_every_n_steps``, and the state is in checkpoints,
     also of a weighting that is no part of the module. Where an optimizer calls ``training_step``
-    more than once a batch, such as LBFGS, the first call alone enters the statistics.
+    more than once a batch, such as LBFGS, the first call alone enters the statistics, and the
+    others have its weights; what cannot be had by task weights alone raises a ``TypeError``.
 
     Args:
         weighting: the weighting, or the name of the module's attribute that is one.
@@ -66,7 +67,17 @@ class WeightingCallback(Callback):
 
     def on_before_backward(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
         """Learn no more: what follows are other looks at the same batch."""
-        self.weighting.train(self._learns and not module.automatic_optimization)
+        if not module.automatic_optimization:
+            return
+        weighting = self.weighting
+        again = self._learns and not weighting.training
+        if again and (not weighting.takes_losses or Needs.OPTIMIZER in weighting.needs):
+            raise TypeError(
+                f"{type(weighting).__name__} is more than a weight for each task, so the optimizer "
+                "cannot look at a batch again with the weights of its first look: take another "
+                "optimizer, or a weighting of losses such as SLAW"
+            )
+        weighting.eval()
 
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
         """Let it learn again, and log."""
