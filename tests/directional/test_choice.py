@@ -5,6 +5,7 @@ import pytest
 import torch
 from settings import TRUNKS, by_loops, setting, squared_errors
 from torch import nn
+from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
 import equipoise
@@ -144,6 +145,32 @@ def test_checkpointed_activations_take_reverse_mode():
     torch.testing.assert_close(found, expected)
     losses.sum().backward()
     assert model[0].second[0].weight.grad.any()
+
+
+class Attention(nn.Module):
+    """Four words of each sample that look at each other, with a fused kernel."""
+
+    def __init__(self):
+        super().__init__()
+        self.all = nn.Linear(8, 24)
+
+    def forward(self, inputs):
+        words = self.all(inputs.view(len(inputs), 4, 8)).view(len(inputs), 4, 3, 2, 4)
+        queries, keys, values = words.permute(2, 0, 3, 1, 4)
+        return scaled_dot_product_attention(queries, keys, values).flatten(1)
+
+
+def test_checkpointed_attention_takes_differences():
+    trunk = Checkpointed(nn.Linear(4, 32), Attention(), reentrant=False)
+    model = nn.Sequential(trunk, nn.Linear(32, 3)).double()
+    batch = (torch.randn(6, 4).double(), torch.randn(6, 3).double(), None)
+    direction = random_direction(model[0], 1)
+    expected = expected_of(model, batch, direction, range(4))
+    with pytest.warns(UserWarning, match="taking the engine 'difference'"):
+        losses, _, found = alignments(squared_errors, model, batch, direction, shared=model[0])
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    losses.sum().backward()  # which an exchanged kernel made impossible
+    assert model[0].second.all.weight.grad.any()
 
 
 def shared_of(model):
