@@ -3,6 +3,8 @@
 Run it: torchrun --nproc-per-node 2 examples/torchrun.py
 """
 
+import gc
+
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -41,7 +43,9 @@ def main() -> None:
         for process, weights in enumerate(everywhere):
             found = ", ".join(f"{task} {weight:.5g}" for task, weight in weights.items())
             print(f"process {process} of {processes}: {found}")
-    dist.barrier()  # who leaves while the other still speaks to him may abort
+    # PyTorch may abort on leaving while a model of DistributedDataParallel is still there.
+    gc.collect()
+    dist.barrier()
     dist.destroy_process_group()
 
 
