@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import signal
 import tempfile
@@ -85,7 +86,8 @@ def _member(rank: int, number: int, device: str, meeting: str) -> Iterator[torch
     )
     try:
         yield own
-        # Who leaves while the others still speak to him has been seen to abort.
+        # PyTorch may abort on leaving while a model of DistributedDataParallel is still there.
+        gc.collect()
         dist.barrier()
     finally:
         dist.destroy_process_group()
