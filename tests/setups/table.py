@@ -2,8 +2,8 @@
 
     python tests/setups/table.py    # writes it
 
-Each cell is what ``test_setups.py`` and ``test_hosts.py`` find, which fail where they find
-something else.
+Each cell is what ``test_setups.py`` and ``test_setups_of_hosts.py`` find, which fail where they
+find something else.
 """
 
 from pathlib import Path
