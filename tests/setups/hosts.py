@@ -27,7 +27,7 @@ from setups.loop import (
     recorded,
     step_of,
 )
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector
 from torch.utils.data import DataLoader, SequentialSampler
 from transformers import TrainerCallback, TrainingArguments
@@ -127,7 +127,7 @@ def fabric(method):
     model = host.setup(network)
     weighting = made(method, model, network.shared).double()
     optimizer = host.setup_optimizers(descent(network, weighting))
-    return steps_of(model, network, weighting, optimizer, host)
+    return stepped(model, [*network.parameters()], weighting, optimizer, host.backward)
 
 
 def accelerate(method):
@@ -138,15 +138,16 @@ def accelerate(method):
     model = host.prepare(network)
     weighting = made(method, model, network.shared).double()
     optimizer = host.prepare(descent(network, weighting))
-    return steps_of(model, network, weighting, optimizer, host)
+    return stepped(model, [*network.parameters()], weighting, optimizer, host.backward)
 
 
-def steps_of(model, network, weighting, optimizer, host):
+def stepped(model, parameters, weighting, optimizer, backward=Tensor.backward):
+    """Task weights and gradients, step by step."""
     found = []
     for number in range(STEPS):
         optimizer.zero_grad()
-        host.backward(weighting.weigh(step_of(number, model)))
-        found.append(recorded(weighting, network.parameters()))
+        backward(weighting.weigh(step_of(number, model)))
+        found.append(recorded(weighting, parameters))
         optimizer.step()
     return torch.stack(found)
 
@@ -221,7 +222,7 @@ def adapted_by_hand(method):
     network = Network()
     network.first, network.second = Adapted(network.first), Adapted(network.second)
     adapters = [network.first.down, network.first.up, network.second.down, network.second.up]
-    return with_adapters(method, network, [each.weight for each in adapters], network)
+    return with_adapters(method, network, [each.weight for each in adapters])
 
 
 def peft(method):
@@ -231,10 +232,10 @@ def peft(method):
     )
     model = get_peft_model(network, settings)
     adapters = [each for name, each in model.named_parameters() if "lora_" in name]
-    return with_adapters(method, model, adapters, model)
+    return with_adapters(method, model, adapters)
 
 
-def with_adapters(method, model, adapters, network):
+def with_adapters(method, model, adapters):
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():  # as after a few steps; they begin at 0
         for each in adapters:
@@ -242,15 +243,9 @@ def with_adapters(method, model, adapters, network):
     model.double()
     torch.manual_seed(1)  # of PCGrad's order
     weighting = made(method, model, adapters).double()
-    parameters = [each for each in network.parameters() if each.requires_grad]
+    parameters = [each for each in model.parameters() if each.requires_grad]
     optimizer = torch.optim.SGD([*parameters, *weighting.parameters()], lr=LR)
-    found = []
-    for number in range(STEPS):
-        optimizer.zero_grad()
-        weighting.weigh(step_of(number, model)).backward()
-        found.append(recorded(weighting, parameters))
-        optimizer.step()
-    return torch.stack(found)
+    return stepped(model, parameters, weighting, optimizer)
 
 
 def table_rows():

@@ -4,6 +4,7 @@ import pytest
 import torch
 from setups import table
 from setups.hosts import HOSTS
+from setups.loop import Network, losses, made, step_of
 
 pytestmark = [
     # Of a tiny run on a machine that could do more.
@@ -27,3 +28,16 @@ def test_one_process(host, method):
         return
     close = 1e-5 if host in FLOAT32 else 1e-9
     torch.testing.assert_close(train(method), by_hand(method), rtol=close, atol=close)
+
+
+@pytest.mark.parametrize("method", table.KINDS["samples"])
+def test_a_loop_of_ones_own_keeps_the_weights_of_samples_for_lbfgs(method):
+    network = Network().double()
+    weighting = made(method, network, network.shared).double()
+    step = step_of(0, network)
+    total = weighting.weigh(step)
+    again, _ = losses(network, step.batch)
+    kept = (weighting.weights * again).sum()
+    torch.testing.assert_close(kept, total)
+    found, expected = (torch.autograd.grad(each, network.parameters()) for each in (kept, total))
+    torch.testing.assert_close(found, expected)
