@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from equipoise.directional.attention import fused_attention
 from equipoise.directional.computation import Computation
 from equipoise.directional.kernels import SWITCHES, differentiable_kernels
+from equipoise.directional.layers import layers_without_zeros
 from equipoise.directional.wrapping import unnoticed_by_wrappers
 from equipoise.losses import LossFunction
 
@@ -46,6 +47,7 @@ def forward_derivatives(
         SWITCHES,
         _dual_level(),
         fused_attention(),
+        layers_without_zeros(),
         differentiable_kernels(model),
         unnoticed_by_wrappers(),
     ):
