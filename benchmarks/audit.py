@@ -178,15 +178,15 @@ def by_audit(data: Data, given: Labels, wrong: Labels, jobs: int) -> dict[str, F
         found = audit(data.inputs, labels, jobs=jobs, out=folder, progress=False)
     seconds = (time.perf_counter() - start) / len(given)
     return {
-        target: _found(
+        str(target): _found(
             wrong[target],
-            each.samples,
-            each.wrong,
-            each.flagged,
-            each.expected_precision,
+            part["row"].to_numpy() - 1,
+            part["probability wrong"].to_numpy(),
+            part["flagged"].to_numpy(bool),
+            float(part.loc[part["flagged"] == 1, "probability wrong"].mean()),
             seconds,
         )
-        for target, each in found.judged.items()
+        for target, part in found.labels.groupby("target", sort=False)
     }
 
 

@@ -7,9 +7,12 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score
 from study import toy
+from torch import nn
 
 import equipoise
 from equipoise.errors import UserError
+from equipoise.problems.labelled import Labelled
+from equipoise.problems.table.targets import Target
 from equipoise.study.audit import audit
 from equipoise.study.auditing import folds
 from equipoise.study.auditing.members import OF_CLASSES, OF_NUMBERS
@@ -217,6 +220,31 @@ def test_a_problem_of_ones_own_says_what_its_labels_are(houses, tmp_path):
     assert len(audit(own, out=tmp_path, **QUIET).labels) == ROWS - 1
     with pytest.raises(UserError, match="does not say what its labels are"):
         audit(replace(own, labelled=None), out=tmp_path, **QUIET)
+
+
+def test_a_network_finds_what_no_line_tells_apart(tmp_path):
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(ROWS, 2)).astype(np.float32)
+    wrong = rng.random(ROWS) < 0.1
+    values = ((inputs.prod(1) > 0) ^ wrong).astype(float)
+    plain = Labelled(
+        inputs,
+        [Target("same sign", "binary", values, ("no", "yes"))],
+        np.arange(1, ROWS + 1),
+        pd.DataFrame(inputs),
+        wrong=wrong[:, None],
+    )
+
+    def network(outputs):
+        return nn.Sequential(nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, outputs))
+
+    def precision(labelled):
+        problem = toy.toy(labelled=lambda: labelled)
+        table = audit(problem, out=tmp_path, **QUIET).labels
+        return average_precision_score(table["corrupted"], table["probability wrong"])
+
+    assert precision(plain) < 0.3
+    assert precision(replace(plain, network=network)) > 0.8
 
 
 def test_a_judge_whose_labels_look_wrong_is_no_evidence(tmp_path):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from equipoise.problems.table.targets import Target
@@ -45,9 +46,11 @@ class Labelled:
     """Which labels are known to be wrong, ``(samples, targets)``; of made-up noise."""
     pictures: Callable[[NDArray[np.int64]], NDArray[np.uint8]] | None = None
     """Samples at indices as pictures ``(samples, height, width, 1 or 3)``."""
+    network: Callable[[int], nn.Module] | None = None
+    """From a number of outputs to a network on ``inputs``, where one serves better than trees."""
 
     def of(self, samples: NDArray[np.int64], targets: Sequence[int]) -> Labelled:
-        """Some of the samples with some of the targets, without pictures."""
+        """Some of the samples with some of the targets, without pictures and a network."""
 
         def some(column: NDArray[_Kind] | None) -> NDArray[_Kind] | None:
             return None if column is None else column[samples]
@@ -66,6 +69,7 @@ class Labelled:
             held_out=some(self.held_out),
             wrong=None if self.wrong is None else self.wrong[samples][:, list(targets)],
             pictures=None,
+            network=None,
         )
 
 
@@ -75,7 +79,7 @@ def labelled_parts(
     corrupted: Mapping[str, Tensor],
     *,
     main: str | None,
-    images: bool = False,
+    network: Callable[[int], nn.Module] | None = None,
     drawn: bool = False,
 ) -> Labelled:
     """The samples of all parts, one after the other.
@@ -85,7 +89,8 @@ def labelled_parts(
         targets: from all labels to targets.
         corrupted: which labels are wrong, of parts by name; none of the others.
         main: the target that decides, by which the part "held out" judges.
-        images: whether inputs are pictures ``(samples, channels, height, width)``, uint8.
+        network: from a number of outputs to a network on pictures, which inputs are then,
+            ``(samples, channels, height, width)`` and uint8.
         drawn: whether the problem is made up, so that all other labels are known to be right.
     """
     tensors = [part.tensors for part in parts.values()]
@@ -94,7 +99,10 @@ def labelled_parts(
     right = torch.zeros_like(labels, dtype=torch.bool)
     pairs = zip(parts, torch.split(right, sizes), strict=True)
     wrong = torch.cat([corrupted.get(part, none) for part, none in pairs]).numpy()
-    pictures = inputs.movedim(1, -1).numpy() if images else None
+    pictures, on_inputs = None, None
+    if network is not None:
+        pictures = inputs.movedim(1, -1).numpy()
+        on_inputs = partial(_on_rows, network, inputs.shape[1:])
     return Labelled(
         inputs=inputs.flatten(1).numpy().astype(np.float32),
         targets=targets(labels.double().numpy()),
@@ -109,4 +117,10 @@ def labelled_parts(
         held_out=np.repeat([part == HELD_OUT for part in parts], sizes),
         wrong=wrong if drawn or wrong.any() else None,
         pictures=None if pictures is None else pictures.__getitem__,
+        network=on_inputs,
     )
+
+
+def _on_rows(network: Callable[[int], nn.Module], shape: torch.Size, outputs: int) -> nn.Module:
+    """A network on pictures that lie as rows."""
+    return nn.Sequential(nn.Unflatten(1, shape), network(outputs))

@@ -26,6 +26,7 @@ from equipoise.study.auditing.folds import FOLDS, Fit, fits_of, out_of_fold
 from equipoise.study.auditing.frames import frame_of
 from equipoise.study.auditing.judged import Judged, judge
 from equipoise.study.auditing.leaks import check_columns, copies
+from equipoise.study.auditing.network import TRAININGS, by_network
 from equipoise.study.csv import csv_text
 from equipoise.study.files import write_text
 from equipoise.study.page.audit import shown, write_audit
@@ -40,7 +41,8 @@ DIRTY = 0.05
 """Share of wrong labels from which a judge is not believed."""
 LOOKED = 2_000
 """Labels at most, beside those that are held out, that a quick look at these rests on."""
-SLOW = ("boosting", "boosting, absolute error", "logistic regression", "ridge")
+NETWORK = "network"
+SLOW = ("boosting", "boosting, absolute error", "logistic regression", "ridge", NETWORK)
 """Models that it does without: trees alone take seconds."""
 FIRST = 10
 """Of the labels that are likeliest to be wrong, how many are said."""
@@ -88,7 +90,8 @@ def audit(
 
     Each label is judged by models that never saw it: five folds, each predicted from the others by
     logistic or ridge regression, extra trees and boosting (scikit-learn), and where there are
-    several targets once more with the others as inputs. Of classes, a temperature and the rates at
+    several targets once more with the others as inputs; of pictures by the problem's network too.
+    Of classes, a temperature and the rates at
     which one is taken for another are fitted by the likelihood of the given labels; of numbers,
     residuals are Student's t, and a wrong number may be anywhere. So a label has a probability of
     being wrong, and is flagged above one half.
@@ -258,11 +261,18 @@ def _judged(
     fits = fits_of(learned, labelled.groups, copies(given), seed, without=without)
     trusted = np.zeros(len(labelled.rows), bool) if labelled.trusted is None else labelled.trusted
     predictions: dict[tuple[int, str, bool], NDArray[np.float64]] = {}
-    with Counted(len(fits), "models", console) as bar:
+    with_network = labelled.network is not None and NETWORK not in without
+    with Counted(len(fits) + with_network * TRAININGS, "models", console) as bar:
         found = out_of_fold(labelled, learned, fits, seed=seed, jobs=jobs, cache=cache)
         for fit, predicted in zip(fits, found, strict=True):
             _gather(predictions, fit, predicted, len(labelled.rows))
             bar.advance()
+        if with_network:
+            of_networks = by_network(
+                labelled, learned, seed=seed, jobs=jobs, cache=cache, advance=bar.advance
+            )
+            for place, predicted in enumerate(of_networks):
+                predictions[place, NETWORK, False] = predicted
     return {
         target.name: judge(
             target,

@@ -360,6 +360,7 @@ def test_noise_of_the_held_out_part_is_there_and_nowhere_else(file):
     assert len(labelled.inputs) == sum(map(len, parts))
     assert [target.name for target in labelled.targets] == list(dirty.tasks)
     assert labelled.pictures(np.array([0, start])).shape == (2, 32, 32, 3)
+    assert labelled.network(7)(torch.from_numpy(labelled.inputs[:2])).shape == (2, 7)
 
 
 def test_the_first_images_of_the_file_are_taken_in_its_order(file):

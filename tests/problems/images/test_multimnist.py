@@ -251,6 +251,7 @@ def test_noise_of_the_held_out_part_is_there_and_nowhere_else(clean, folder):
     start = len(dirty.train)
     assert torch.equal(torch.from_numpy(labelled.wrong[start : start + len(changed)]), changed)
     assert labelled.wrong.sum() == changed.sum()
+    assert labelled.network(7)(torch.from_numpy(labelled.inputs[:2])).shape == (2, 7)
 
 
 def test_pictures_are_the_canvases(clean):

@@ -19,7 +19,7 @@ ROWS = 60
 RNG = np.random.default_rng(0)
 INPUTS = RNG.normal(size=(ROWS, 3)).astype(np.float32)
 CLASS = (INPUTS[:, 0] + RNG.normal(0, 0.5, ROWS) > 0).astype(float)
-NUMBER = np.where(RNG.random(ROWS) < 0.2, np.nan, 100 * INPUTS[:, 1] + 40)
+NUMBER = np.where(RNG.random(ROWS) < 0.2, np.nan, 100 * INPUTS[:, 1].astype(float) + 40)
 TARGETS = [Target("class", "binary", CLASS, ("no", "yes")), Target("number", "regression", NUMBER)]
 LABELLED = Labelled(INPUTS, TARGETS, np.arange(1, ROWS + 1), pd.DataFrame(INPUTS))
 APART = np.zeros((2, 2), bool)

@@ -130,7 +130,7 @@ def cifar10(
             partial(_targets, tasks),
             {"train": corrupted, HELD_OUT: judged},
             main=main,
-            images=True,
+            network=lambda outputs: LeNet(pixels[0], (outputs,)),
         ),
         notes=[
             f"Images to train on {len(train):,}, held out {len(own):,}, to choose on "

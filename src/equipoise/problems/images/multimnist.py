@@ -131,7 +131,7 @@ def multimnist(
             digit_targets,
             {"train": corrupted, HELD_OUT: judged},
             main=main,
-            images=True,
+            network=lambda outputs: LeNet(pictures, (outputs,)),
         ),
         notes=[
             *noise_notes(corrupted, TASKS, digits),

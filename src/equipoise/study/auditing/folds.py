@@ -66,7 +66,7 @@ def fits_of(
         chosen = tuple(sorted(others[:MOST_OTHERS]))
         fits += [
             Fit(place, member, beside, train, test)
-            for train, test in _folds(target, groups, seed)
+            for train, test in folds_of(target, groups, seed)
             for beside in ([(), chosen] if chosen else [()])
             for member in (OF_CLASSES if target.classes else OF_NUMBERS)
             if member not in without
@@ -99,14 +99,13 @@ def out_of_fold(
     predictions = Memory(cache, verbose=0).cache(_predictions, ignore=["inputs"])
     encoded = [_encoded(target) for target in targets]
     nothing = np.zeros((len(labelled.inputs), 0), np.float32)
-    # Tells the cache which inputs these are, instead of all their bytes.
-    key = hashlib.sha256(np.ascontiguousarray(labelled.inputs).data).hexdigest()
+    key = inputs_key(labelled)
 
     def calls() -> Iterator[object]:
         for fit in fits:
             target = targets[fit.target]
             beside = np.hstack([nothing, *(encoded[place] for place in fit.others)])
-            yield delayed(_kept)(
+            yield delayed(kept)(
                 predictions,
                 labelled.inputs,
                 key,
@@ -120,7 +119,12 @@ def out_of_fold(
     yield from Parallel(jobs, return_as="generator")(calls())
 
 
-def _kept(predictions: Callable[..., Floats], *arguments: object) -> Floats:
+def inputs_key(labelled: Labelled) -> str:
+    """Tells a cache which inputs these are, instead of all their bytes."""
+    return hashlib.sha256(np.ascontiguousarray(labelled.inputs).data).hexdigest()
+
+
+def kept(predictions: Callable[..., Floats], *arguments: object) -> Floats:
     """What is predicted, or was before."""
     with warnings.catch_warnings():
         # A busy disk is no fault of the user's.
@@ -154,7 +158,7 @@ def _predictions(
         return probabilities
 
 
-def _folds(target: Target, groups: Ints | None, seed: int) -> Iterator[tuple[Ints, Ints]]:
+def folds_of(target: Target, groups: Ints | None, seed: int) -> Iterator[tuple[Ints, Ints]]:
     """Rows to train on and to predict, of those with a label; classes alike in all folds."""
     rows = np.flatnonzero(~np.isnan(target.values))
     group = rows if groups is None else groups[rows]
@@ -174,8 +178,14 @@ def _encoded(target: Target) -> NDArray[np.float32]:
     if target.classes:
         columns = target.values[:, None] == np.arange(len(target.classes))
     else:
-        low, centre, high = np.percentile(target.values[there], [25, 50, 75])
-        spread = (high - low) / 1.35 or float(target.values[there].std()) or 1.0
+        centre, spread = scale_of(target)
         scaled = np.clip((target.values - centre) / spread, -FARTHEST, FARTHEST)
         columns = np.where(there, scaled, 0)[:, None]
     return np.hstack([columns, ~there[:, None]]).astype(np.float32)
+
+
+def scale_of(target: Target) -> tuple[float, float]:
+    """The median of a target's numbers, and a robust standard deviation that is not 0."""
+    there = target.values[~np.isnan(target.values)]
+    low, centre, high = np.percentile(there, [25, 50, 75])
+    return float(centre), float((high - low) / 1.35 or there.std() or 1.0)
