@@ -75,6 +75,8 @@ class Data:
     inputs: NDArray[Any]
     labels: Labels
     classes: bool
+    smiles: list[str] | None = None
+    """Of molecules, which the audit reads itself."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,8 @@ def tox21(path: Path) -> Data:
     bits = np.unpackbits(fingerprints(frame["smiles"].tolist()), axis=1)
     parsed = bits.any(1)
     labels = {name: frame[name].to_numpy(float)[parsed] for name in ASSAYS}
-    return Data(bits[parsed].astype(float), labels, classes=True)
+    smiles = frame["smiles"][parsed].tolist()
+    return Data(bits[parsed].astype(float), labels, classes=True, smiles=smiles)
 
 
 def numbers(path: Path, targets: Sequence[str], rows: int | None = None) -> Data:
@@ -175,7 +178,12 @@ def by_audit(data: Data, given: Labels, wrong: Labels, jobs: int) -> dict[str, F
         labels = labels.astype("Int64").astype("string")
     start = time.perf_counter()
     with TemporaryDirectory() as folder:
-        found = audit(data.inputs, labels, jobs=jobs, out=folder, progress=False)
+        usual: dict[str, Any] = {"jobs": jobs, "out": folder, "progress": False}
+        if data.smiles is None:
+            found = audit(data.inputs, labels, **usual)
+        else:
+            table = labels.assign(smiles=data.smiles)
+            found = audit("molecules", options={"data": table}, **usual)
     seconds = (time.perf_counter() - start) / len(given)
     return {
         str(target): _found(

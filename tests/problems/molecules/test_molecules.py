@@ -260,6 +260,9 @@ def test_all_rows_with_their_labels_are_there_for_an_audit(write):
     told = [frame.loc[row, "active"] for row in kept]
     assert ["" if value is None else value for value in active.named(active.values)] == told
     assert labelled.groups[0] == labelled.groups[-1]
+    outputs = labelled.network(5)(torch.from_numpy(labelled.inputs[:3]))
+    assert outputs.shape == (3, 5)
+    assert outputs.isfinite().all()  # with bits that never vary
     assert len(np.unique(labelled.groups)) == len(kept) - 1
     assert labelled.shown["smiles"].tolist() == [frame.loc[row, "smiles"] for row in kept]
     pictures = labelled.pictures(np.array([0, 1]))

@@ -34,6 +34,7 @@ from equipoise.problems.molecules.labels import Kind, kind_of, read_labels
 from equipoise.problems.molecules.network import (
     Losses,
     Network,
+    SmallNetwork,
     binary_losses,
     globally_weighted_losses,
     squared_losses,
@@ -160,8 +161,10 @@ def _all_labels(found: _Found, known: NDArray[np.bool_], kind: Kind) -> Labelled
 
     names = [name for name, learned in zip(found.names, known, strict=True) if learned]
     classes = ("0", "1") if kind == "binary" else ()
+    bits = np.unpackbits(found.packed, axis=1).astype(np.float32)
+    std, mean = torch.std_mean(torch.from_numpy(bits), 0)
     return Labelled(
-        inputs=np.unpackbits(found.packed, axis=1).astype(np.float32),
+        inputs=bits,
         targets=[
             Target(name, kind, own, classes)
             for name, own in zip(names, found.labels[:, known].T, strict=True)
@@ -170,6 +173,7 @@ def _all_labels(found: _Found, known: NDArray[np.bool_], kind: Kind) -> Labelled
         shown=pd.DataFrame({"smiles": found.smiles}),
         groups=found.molecule,
         pictures=lambda samples: np.stack([drawn(found.smiles[sample]) for sample in samples]),
+        network=partial(SmallNetwork, mean, std),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -12,6 +13,11 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 WIDTH, FEATURES = 2000, 100
+SMALL = 256, 128
+"""Widths where labels may be wrong."""
+DROPPED = 0.2
+FARTHEST = 5.0
+"""Of an input, in standard deviations."""
 
 Batch: TypeAlias = tuple[Tensor, Tensor, Tensor]
 """Packed fingerprints, labels and the mask of the labels present."""
@@ -39,6 +45,40 @@ class Network(nn.Module):
         """Logits of the tasks, or standardised predictions, ``(samples, tasks)``."""
         bits = (packed[:, :, None] >> self.shifts) & 1
         outputs: Tensor = self.heads(self.trunk(bits.flatten(1).to(self.heads.weight.dtype)))
+        return outputs
+
+
+class SmallNetwork(nn.Module):
+    """Standardised inputs, ReLU layers of 256 and 128 with dropout, and linear heads.
+
+    For labels that may be wrong, which a wide network learns by heart at once; a rare bit counts as
+    much as a common one.
+
+    Args:
+        mean: of the inputs, ``(inputs,)``.
+        std: their standard deviation; 0 of one that never varies.
+        outputs: how many there are.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Tensor, std: Tensor, outputs: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", torch.where(std > 0, std, 1))
+        widths = (len(mean), *SMALL)
+        layers = [
+            part
+            for pair in pairwise(widths)
+            for part in (nn.Linear(*pair), nn.ReLU(), nn.Dropout(DROPPED))
+        ]
+        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], outputs))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Outputs ``(samples, outputs)``."""
+        standardised = ((inputs - self.mean) / self.std).clamp(-FARTHEST, FARTHEST)
+        outputs: Tensor = self.layers(standardised)
         return outputs
 
 
