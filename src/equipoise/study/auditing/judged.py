@@ -30,7 +30,7 @@ class Judged:
     samples: NDArray[np.int64]
     """The samples with a label; what follows is of these."""
     likely: Floats
-    """The likeliest number or index of class."""
+    """The likeliest number or index of class; of a class that is likely to be wrong, another."""
     wrong: Floats
     """Probability that the given label is wrong; 0 where it is trusted, 0 or 1 where checked."""
     trusted: Bools
@@ -112,7 +112,10 @@ def _judge_classes(
     known = np.where(np.isnan(checked), UNKNOWN, checked).astype(np.int64)
     truth, share = classes.together(members, index, known)
     posterior = truth.posterior(index)
-    wrong = 1 - posterior[np.arange(len(index)), index]
+    rows = np.arange(len(index))
+    wrong = 1 - posterior[rows, index]
+    # Of several classes the given one can be the likeliest, and wrong nonetheless.
+    posterior[rows[wrong > FLAGGED], index[wrong > FLAGGED]] = 0
     return wrong, posterior.argmax(1).astype(float), share
 
 
