@@ -36,9 +36,9 @@ def _product(
 ) -> Tensor:
     r""":math:`\dot y = W \dot x`, or :math:`\dot y = \dot W x + \dot b`."""
     (x, d_x), (w, d_w), (b, d_b) = split(inputs), split(weight), split(bias)
-    by_weights = d_w is not None and (b is None or d_b is not None)
     by_inputs = d_x is not None and d_w is None and d_b is None
-    if not by_inputs and (d_x is not None or not by_weights):
+    by_weights = d_x is None and d_w is not None and (b is None or d_b is not None)
+    if not (by_inputs or by_weights):
         return original(inputs, weight, bias, *arguments, **options)
     value = original(x, w, b, *arguments, **options)
     with torch.no_grad():

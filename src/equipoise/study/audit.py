@@ -90,11 +90,11 @@ def audit(
 
     Each label is judged by models that never saw it: five folds, each predicted from the others by
     logistic or ridge regression, extra trees and boosting (scikit-learn), and where there are
-    several targets once more with the others as inputs; of pictures by the problem's network too.
-    Of classes, a temperature and the rates at
-    which one is taken for another are fitted by the likelihood of the given labels; of numbers,
-    residuals are Student's t, and a wrong number may be anywhere. So a label has a probability of
-    being wrong, and is flagged above one half.
+    several targets once more with the others as inputs; pictures and molecules also by a network
+    that learns all targets at once. Of classes, a temperature and the rates at which one is taken
+    for another are fitted by the likelihood of the given labels; of numbers, residuals are
+    Student's t, and a wrong number may be anywhere. So a label has a probability of being wrong,
+    and is flagged above one half.
 
     Args:
         problem: samples to learn from, ``(samples, features)`` in a data frame or an array, with
