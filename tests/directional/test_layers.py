@@ -104,6 +104,65 @@ def test_nothing_is_multiplied_with_zeros(name, moved):
     assert products(layers_without_zeros()) == products(nullcontext()) - 1
 
 
+def by_name(weight):
+    return functional.linear(input=torch.ones(3, 4), weight=weight)
+
+
+def in_vmap(weight):
+    return torch.vmap(lambda row: functional.linear(row, weight))(torch.ones(3, 4))
+
+
+def normalised_in_vmap(weight):
+    return torch.vmap(lambda row: functional.layer_norm(row, (4,)))(weight.exp())
+
+
+def in_grad(weight):
+    def curved(row):
+        return functional.linear(row, weight).sin().sum()
+
+    return functional.linear(torch.func.grad(curved)(torch.ones(3, 4)), weight)
+
+
+def nested(layout):
+    def through_nested(weight):
+        parts = [torch.ones(2, 4), torch.ones(3, 4)]
+        sequences = torch.nested.nested_tensor(parts, layout=layout)
+        longest = functional.linear(sequences, torch.ones(4, 4)).to_padded_tensor(0.0)
+        return functional.linear(longest, weight)
+
+    return through_nested
+
+
+def sparse(weight):
+    return functional.linear(torch.ones(3, 4).to_sparse(), torch.ones(4, 4)).to_dense() @ weight.T
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize(
+    "call",
+    [
+        by_name,
+        in_vmap,
+        normalised_in_vmap,
+        in_grad,
+        nested(torch.strided),
+        nested(torch.jagged),
+        sparse,
+    ],
+)
+def test_what_is_called_otherwise_goes_on_as_it_would(call):
+    weight = torch.randn(5, 4, requires_grad=True)
+    tangent = torch.randn_like(weight)
+
+    def found(context):
+        with forward_mode.dual_level(), context, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
+            value, moved = forward_mode.unpack_dual(call(forward_mode.make_dual(weight, tangent)))
+        return value, moved, torch.autograd.grad(value.sum(), weight)
+
+    torch.testing.assert_close(found(layers_without_zeros()), found(nullcontext()))
+
+
 def test_without_tangents_a_layer_is_as_it_is():
     layer, inputs, _ = setting("linear", ("inputs",))
     with layers_without_zeros():

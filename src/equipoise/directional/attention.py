@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from equipoise.directional.duals import exchanged, joined, split
@@ -22,14 +21,11 @@ def fused_attention() -> AbstractContextManager[None]:
     enabled inside, so that no attention weights are kept. Calls with dropout, a learned mask or
     nested tensors, and calls under an imported name, go on as they would.
     """
-    original = functional.scaled_dot_product_attention
-    attention = partial(_attention, original, _enabled())
-    return exchanged({"scaled_dot_product_attention": attention})
+    return exchanged({"scaled_dot_product_attention": partial(_attention, kernels=_enabled())})
 
 
 def _attention(
     original: Callable[..., Tensor],
-    kernels: list[SDPBackend],
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -38,10 +34,12 @@ def _attention(
     is_causal: bool = False,
     scale: float | None = None,
     enable_gqa: bool = False,
+    *,
+    kernels: list[SDPBackend],
 ) -> Tensor:
     options: dict[str, Any] = {"scale": scale, "enable_gqa": enable_gqa}
     learned = attn_mask is not None and attn_mask.requires_grad
-    if dropout_p or learned or query.is_nested:
+    if dropout_p or learned:
         return original(query, key, value, attn_mask, dropout_p, is_causal, **options)
     parts = [split(part) for part in (query, key, value)]
     values = [part for part, _ in parts]

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from equipoise.directional.duals import exchanged, joined, split
 
@@ -21,25 +19,24 @@ def layers_without_zeros() -> AbstractContextManager[None]:
     zeros in place of the other: in frozen layers, after the last layer that is moved and in the
     first. Its tangent of LayerNorm takes ten times the value's time, ours three times.
     """
-    names = ("linear", "conv1d", "conv2d", "conv3d")
-    products = {name: partial(_product, getattr(functional, name)) for name in names}
-    return exchanged({**products, "layer_norm": partial(_layer_norm, functional.layer_norm)})
+    products = dict.fromkeys(("linear", "conv1d", "conv2d", "conv3d"), _product)
+    return exchanged({**products, "layer_norm": _layer_norm})
 
 
 def _product(
     original: Callable[..., Tensor],
-    inputs: Tensor,
+    input: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
     *arguments: Any,
     **options: Any,
 ) -> Tensor:
     r""":math:`\dot y = W \dot x`, or :math:`\dot y = \dot W x + \dot b`."""
-    (x, d_x), (w, d_w), (b, d_b) = split(inputs), split(weight), split(bias)
+    (x, d_x), (w, d_w), (b, d_b) = split(input), split(weight), split(bias)
     by_inputs = d_x is not None and d_w is None and d_b is None
     by_weights = d_x is None and d_w is not None and (b is None or d_b is not None)
     if not (by_inputs or by_weights):
-        return original(inputs, weight, bias, *arguments, **options)
+        return original(input, weight, bias, *arguments, **options)
     value = original(x, w, b, *arguments, **options)
     with torch.no_grad():
         moved = (d_x, w, None) if by_inputs else (x, d_w, d_b)
@@ -49,7 +46,7 @@ def _product(
 
 def _layer_norm(
     original: Callable[..., Tensor],
-    inputs: Tensor,
+    input: Tensor,
     normalized_shape: Sequence[int],
     weight: Tensor | None = None,
     bias: Tensor | None = None,
@@ -60,9 +57,9 @@ def _layer_norm(
     .. math:: \dot y = w \dot n + \dot w n + \dot b, \qquad
         \dot n = r (\dot x - \overline{\dot x} - n \, \overline{n \dot x})
     """
-    (x, d_x), (w, d_w), (b, d_b) = split(inputs), split(weight), split(bias)
+    (x, d_x), (w, d_w), (b, d_b) = split(input), split(weight), split(bias)
     if all(tangent is None for tangent in (d_x, d_w, d_b)):
-        return original(inputs, normalized_shape, weight, bias, eps)
+        return original(input, normalized_shape, weight, bias, eps)
     value = original(x, normalized_shape, w, b, eps)
     with torch.no_grad(), torch.autocast(value.device.type, enabled=False):
         n, _, r = torch.native_layer_norm(x.to(value), normalized_shape, None, None, eps)
