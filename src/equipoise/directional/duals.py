@@ -49,8 +49,8 @@ def joined(value: Tensor, tangent: Tensor) -> Tensor:
 def exchanged(formulas: dict[str, Callable[..., Tensor]]) -> Iterator[None]:
     """Inside, functions of :mod:`torch.nn.functional` go by other formulas.
 
-    Calls under a name imported before go on as they would, and so do those with tensors that are
-    :class:`InseparableError`.
+    Calls under a name imported before go on as they would, and so do those with tensors that cannot
+    be taken apart (:class:`InseparableError`).
 
     Args:
         formulas: by name; each gets the function itself, and what that is called with.
