@@ -245,6 +245,7 @@ def test_a_network_finds_what_no_line_tells_apart(tmp_path):
 
     assert precision(plain) < 0.3
     assert precision(replace(plain, network=network)) > 0.8
+    assert precision(replace(plain, network=network, without=(LOGISTIC,))) > 0.8
 
 
 def test_a_judge_whose_labels_look_wrong_is_no_evidence(tmp_path):

@@ -18,6 +18,8 @@ from equipoise.problems.table.targets import Target
 
 _Kind = TypeVar("_Kind", bound=np.generic)
 
+ON_TABLES = ("boosting",)
+"""Models that take minutes on pixels, and find nothing there that a network does not."""
 HELD_OUT = "held out"
 """The name of the part that judges."""
 
@@ -48,6 +50,8 @@ class Labelled:
     """Samples at indices as pictures ``(samples, height, width, 1 or 3)``."""
     network: Callable[[int], nn.Module] | None = None
     """From a number of outputs to a network on ``inputs``, where one serves better than trees."""
+    without: tuple[str, ...] = ()
+    """Models of an audit that take long on such inputs and tell little."""
 
     def of(self, samples: NDArray[np.int64], targets: Sequence[int]) -> Labelled:
         """Some of the samples with some of the targets, without pictures and a network."""
@@ -118,6 +122,7 @@ def labelled_parts(
         wrong=wrong if drawn or wrong.any() else None,
         pictures=None if pictures is None else pictures.__getitem__,
         network=on_inputs,
+        without=() if network is None else ON_TABLES,
     )
 
 

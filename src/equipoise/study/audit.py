@@ -258,6 +258,7 @@ def _judged(
     """The labels of each target, judged."""
     given = labelled.targets
     learned = [replace(each, values=answers.corrected(place)) for place, each in enumerate(given)]
+    without = (*without, *labelled.without)
     fits = fits_of(learned, labelled.groups, copies(given), seed, without=without)
     trusted = np.zeros(len(labelled.rows), bool) if labelled.trusted is None else labelled.trusted
     predictions: dict[tuple[int, str, bool], NDArray[np.float64]] = {}

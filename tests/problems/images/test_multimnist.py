@@ -11,6 +11,7 @@ from equipoise.errors import UserError
 from equipoise.losses import task_losses
 from equipoise.problems.images.idx import read_idx
 from equipoise.problems.images.multimnist import multimnist
+from equipoise.study.auditing.members import OF_CLASSES
 
 GENERATOR = np.random.default_rng(0)
 IMAGES = {
@@ -251,6 +252,7 @@ def test_noise_of_the_held_out_part_is_there_and_nowhere_else(clean, folder):
     start = len(dirty.train)
     assert torch.equal(torch.from_numpy(labelled.wrong[start : start + len(changed)]), changed)
     assert labelled.wrong.sum() == changed.sum()
+    assert {"boosting"} == set(labelled.without) < {*OF_CLASSES}
     assert labelled.network(7)(torch.from_numpy(labelled.inputs[:2])).shape == (2, 7)
 
 
